@@ -162,13 +162,20 @@ class Receipt:
 
 @dataclass(slots=True)
 class Trace:
-    """What happened to one call so far; shared by all copies of it. Written by the terminal handler, retry and the journal."""
+    """What happened to one call so far; shared by all copies of it.
+
+    The terminal handler writes the attempts, ``answering`` (the model whose content the client got first), ``outcome`` (as
+    soon as the answer is complete) and ``partial`` (what was used by an answer that never completed); retry writes
+    ``waited_s``; the journal writes ``recorded`` (a row exists) and ``receipt``.
+    """
 
     received_at: float
     attempts: list[Attempt] = field(default_factory=list)
+    answering: str | None = None
+    outcome: Outcome | None = None
+    partial: Outcome | None = None
     waited_s: float = 0.0
     recorded: bool = False
-    outcome: Outcome | None = None
     receipt: Receipt | None = None
 
 
@@ -289,6 +296,10 @@ class Routes(Protocol):
 
     def untried(self, model: str, attempts: Sequence[Attempt]) -> tuple[Deployment, ...]:
         """The model's healthy deployments that this call has not tried yet, best first."""
+        ...
+
+    def report(self, attempt: Attempt) -> None:
+        """Tell how an attempt ended; the health of its deployment follows from it."""
         ...
 
     def may_repeat(self) -> bool:
