@@ -85,7 +85,10 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One request to an upstream. Times are monotonic seconds; ``error`` is the reason code, None while it runs or when it answered."""
+    """One request to an upstream.
+
+    Times are monotonic seconds; ``error`` is the reason code, None while it runs or when it answered.
+    """
 
     model: str
     deployment: Deployment
@@ -285,7 +288,10 @@ class Model:
 
 
 class Routes(Protocol):
-    """Models, their deployments, the health of each, and the budget of repeats. One table per configuration, health kept across."""
+    """Models, their deployments, the health of each, and the budget of repeats.
+
+    One table per configuration; health is kept across.
+    """
 
     @property
     def models(self) -> Mapping[str, Model]: ...

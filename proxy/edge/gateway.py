@@ -1,0 +1,76 @@
+"""What the edge serves with: the configuration in force, the ledger, the keys, and the limits on what runs at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.call import Call, Principal, Refusals
+from proxy.edge.live import Live
+from proxy.edge.receive import BodyBudget
+from proxy.errors import JournalUnavailable, OrchError, Overloaded
+from proxy.journal.port import Balance
+
+log = logging.getLogger("proxy.edge")
+
+
+class Keys(Protocol):
+    async def principal(self, credential: str, /) -> Principal:
+        """Who holds this key. Raises Unauthenticated."""
+        ...
+
+
+class Records(Protocol):
+    """What the edge reads of the store."""
+
+    async def balance(self, account: str) -> Balance | None: ...
+
+    async def call(self, call_id: str) -> Mapping[str, Any] | None: ...
+
+    async def healthy(self) -> bool: ...
+
+
+class Serving:
+    """How many calls run now; over the cap a new one is refused before its body is read."""
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.running = 0
+
+    @contextmanager
+    def one(self, calls_max: int) -> Iterator[None]:
+        if self.running >= calls_max:
+            raise Overloaded(f"{calls_max} calls are running already (calls_max). Try again shortly.")
+        self.running += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Everything an endpoint needs; made by ``app.py``."""
+
+    live: Live
+    keys: Keys
+    journal: Refusals
+    records: Records
+    bodies: BodyBudget
+    serving: Serving
+    ready: Callable[[], Awaitable[bool]]
+
+    async def note_refusal(self, call: Call, error: OrchError) -> None:
+        """Record a refused call. A store that does not answer must not turn the caller's clear error into another."""
+        try:
+            await self.journal.refused(call, error)
+        except JournalUnavailable as unavailable:
+            log.warning("refused call %s (%s) is not recorded: %s", call.id, error.reason, unavailable.message)

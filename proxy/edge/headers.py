@@ -1,0 +1,78 @@
+"""Response headers of ours, and request headers as text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from proxy.call import Call, Head, Outcome, Receipt
+from proxy.errors import BadRequest
+
+Headers = list[tuple[bytes, bytes]]
+
+_ONCE = frozenset(
+    {"authorization", "x-api-key", "x-orch-user", "x-orch-action", "x-orch-auto-downgrade", "x-orch-timeout-s"}
+)
+
+
+def request_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The request's headers by lower-case name. Raises BadRequest where a header that we act on comes twice."""
+    headers: dict[str, str] = {}
+    for name_bytes, value in raw:
+        name = name_bytes.decode("latin-1")
+        if name in headers and name in _ONCE:
+            raise BadRequest(f"The header {name} is sent twice. Send it once.", param=name)
+        headers[name] = _text(value)
+    return headers
+
+
+def answer_headers(call: Call, head: Head) -> Headers:
+    """Who answers and what it took so far; leaves with the first content."""
+    headers = [
+        (b"x-orch-model", _bytes(head.model)),
+        (b"x-orch-attempts", b"%d" % len(call.trace.attempts)),
+        (b"x-orch-policy", call.ports.policy_version.encode()),
+        (b"x-orch-overhead-ms", b"%.2f" % overhead_ms(call)),
+    ]
+    if head.downgraded_from is not None:
+        headers.append((b"x-orch-downgraded-from", _bytes(head.downgraded_from)))
+    return headers
+
+
+def receipt_headers(receipt: Receipt | None, outcome: Outcome | None) -> Headers:
+    """What the call was charged and what is left."""
+    headers: Headers = []
+    if receipt is not None:
+        headers.append((b"x-orch-energy-charged", b"%d" % receipt.charged))
+        headers.append((b"x-orch-energy-remaining", b"%d" % receipt.remaining))
+    if outcome is not None and outcome.cost_nanousd is not None:
+        headers.append((b"x-orch-cost-usd", usd(outcome.cost_nanousd).encode()))
+    return headers
+
+
+def overhead_ms(call: Call) -> float:
+    """Milliseconds spent so far that were neither an upstream's nor a backoff's."""
+    now = time.monotonic()
+    upstream_s = sum((attempt.ended_at or now) - attempt.started_at for attempt in call.trace.attempts)
+    return max(0.0, now - call.trace.received_at - upstream_s - call.trace.waited_s) * 1000
+
+
+def usd(nanousd: int) -> str:
+    """Nano-dollars as an exact decimal of dollars: 1500 -> ``0.0000015``."""
+    whole, rest = divmod(nanousd, 10**9)
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)
+
+
+def encode(headers: Mapping[str, str]) -> Headers:
+    return [(name.encode(), _bytes(value)) for name, value in headers.items()]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1", "replace").replace(b"\r", b"?").replace(b"\n", b"?")
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
