@@ -1,0 +1,198 @@
+"""The composition root: configuration -> adapters -> ports -> chain -> the ASGI application. Only this file imports adapters.
+
+``opened`` reads from top to bottom as the proxy starts, and from bottom to top as it stops: the control socket closes first,
+the journal commits what is queued, the store is closed, the lock is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from proxy.call import Ports
+from proxy.chain import chain
+from proxy.config.loader import Loaded
+from proxy.config.settings import Config, Limits, UpstreamSettings
+from proxy.config.watch import watch
+from proxy.edge.asgi import application
+from proxy.edge.gateway import Gateway, Serving
+from proxy.edge.live import InUse, Live, Version
+from proxy.edge.receive import BodyBudget
+from proxy.edge.routes import routes
+from proxy.errors import ConfigError, JournalUnavailable
+from proxy.journal.control import serve_control
+from proxy.journal.hold import Journal
+from proxy.journal.lock import locked, socket_path
+from proxy.journal.port import Store
+from proxy.journal.sqlite import open_sqlite
+from proxy.keys import Keyring, load_pepper
+from proxy.policy import energy_prices, with_recording
+from proxy.route.budget import RepeatBudget
+from proxy.route.health import Health
+from proxy.route.table import Table
+from proxy.upstream import open_upstream
+from proxy.upstream.port import Upstream
+from proxy.upstream.terminal import Terminal
+
+log = logging.getLogger("proxy")
+
+Load = Callable[[], Loaded]
+"""Reads the configuration anew. Raises ConfigError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A proxy ready to serve: its ASGI application, and what a server needs beside it."""
+
+    asgi: Starlette
+    gateway: Gateway
+    store: Store
+    keyring: Keyring
+
+
+@asynccontextmanager
+async def opened(
+    loaded: Loaded, *, load: Load, environ: Mapping[str, str], reload_asked: asyncio.Event
+) -> AsyncIterator[Running]:
+    """Open everything the configuration names, in order. Raises OrchError where something cannot be opened."""
+    database = database_path(loaded.config)
+    owner = f"proxy-{uuid.uuid4().hex[:12]}"
+    async with contextlib.AsyncExitStack() as stack:
+        socket = socket_path(database)
+        stack.enter_context(locked(database, socket=socket, owner=owner))
+        store = await open_sqlite(database, durability=loaded.config.durability, owner=owner)
+        stack.push_async_callback(store.aclose)
+        keyring = Keyring(store, load_pepper(database.parent, environ), environ.get("ORCH_ADMIN_KEY"))
+        clients = Upstreams()
+        stack.push_async_callback(clients.aclose)
+        assembly = Assembly(store, clients, close_wait_s=loaded.config.limits.close_wait_s)
+        live = Live(await assembly.version(loaded))
+        gateway = Gateway(
+            live=live,
+            keys=keyring,
+            journal=assembly.journal,
+            records=store,
+            bodies=BodyBudget(loaded.config.limits.bodies_bytes_max),
+            serving=Serving(),
+            ready=store.healthy,
+        )
+        await stack.enter_async_context(serve_control(socket, store, keyring))
+        await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
+        yield Running(asgi=application(routes(gateway), keyring), gateway=gateway, store=store, keyring=keyring)
+        await _drain(gateway)
+
+
+def database_path(config: Config) -> Path:
+    """The file behind ``store: sqlite:///path``; the loader has made it absolute."""
+    return Path(config.store.removeprefix("sqlite:///"))
+
+
+class Assembly:
+    """Makes versions of loaded configurations. What must outlive a reload is made once: health, the budget, the journal."""
+
+    def __init__(self, store: Store, clients: Upstreams, *, close_wait_s: float) -> None:
+        self.journal = Journal(store, close_wait_s=close_wait_s)
+        self.clients = clients
+        self._store = store
+        self._health = Health()
+        self._budget = RepeatBudget()
+
+    async def version(self, loaded: Loaded) -> Version:
+        """Ready to serve: its upstreams are open, and the journal knows the policies it names."""
+        await self._store.keep_policy_version(loaded.policy_version, loaded.files)
+        upstreams = await self.clients.open(loaded.config)
+        ports = Ports(
+            journal=self.journal,
+            routes=Table(loaded.models, self._health, self._budget),
+            sleep=asyncio.sleep,
+            random=random.random,
+            policy_version=loaded.policy_version,
+            price_version=loaded.price_version,
+        )
+        return Version(
+            handler=chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits)),
+            ports=ports,
+            limits=loaded.config.limits,
+            prices=energy_prices(loaded.policies),
+        )
+
+
+class Upstreams:
+    """The clients of the upstreams. One whose settings a reload left as they were is kept, with its connections."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[UpstreamSettings, Limits, Upstream]] = {}
+        self._retired: list[Upstream] = []
+
+    async def open(self, config: Config) -> Mapping[str, Upstream]:
+        """The clients by name, opened where they are new or changed; those no longer named are retired."""
+        fresh: dict[str, tuple[UpstreamSettings, Limits, Upstream]] = {}
+        for name, settings in config.upstreams.items():
+            known = self._open.get(name)
+            if known is not None and known[:2] == (settings, config.limits):
+                fresh[name] = known
+            else:
+                fresh[name] = (settings, config.limits, await open_upstream(name, settings, config.limits))
+        kept = {id(client) for _, _, client in fresh.values()}
+        self._retired += [client for _, _, client in self._open.values() if id(client) not in kept]
+        self._open = fresh
+        return {name: client for name, (_, _, client) in fresh.items()}
+
+    async def close_retired(self) -> None:
+        retired, self._retired = self._retired, []
+        for client in retired:
+            await client.aclose()
+
+    async def aclose(self) -> None:
+        await self.close_retired()
+        for _, _, client in self._open.values():
+            await client.aclose()
+
+
+@asynccontextmanager
+async def _reloading(
+    loaded: Loaded, load: Load, live: Live, assembly: Assembly, reload_asked: asyncio.Event
+) -> AsyncIterator[None]:
+    """Watch the operator's files for as long as the proxy runs; what is valid goes live, what is not changes nothing."""
+    async with asyncio.TaskGroup() as group:
+        retiring: list[InUse] = []
+
+        async def apply(fresh: Loaded) -> None:
+            before = live.swap(await assembly.version(fresh))
+            log.info("policy %s is live", fresh.policy_version)
+            retiring.append(before)
+            group.create_task(_retire(retiring, assembly.clients))
+
+        watcher = group.create_task(watch(loaded, load=load, apply=apply, asked=reload_asked))
+        try:
+            yield
+        finally:
+            watcher.cancel()
+
+
+async def _retire(retiring: list[InUse], clients: Upstreams) -> None:
+    """Close the clients that only old versions used, once no call is on one of those any more."""
+    for old in list(retiring):
+        await old.idle.wait()
+    await clients.close_retired()
+
+
+async def _drain(gateway: Gateway) -> None:
+    """Calls that the server cancelled still close their books; wait for them, but not for ever."""
+    try:
+        async with asyncio.timeout(gateway.live.version.limits.close_wait_s):
+            await gateway.serving.idle.wait()
+    except TimeoutError:
+        log.warning("%d calls had not ended at shutdown; the next start closes them", gateway.serving.running)
+
+
+__all__ = ["ConfigError", "JournalUnavailable", "Load", "Running", "database_path", "opened"]

@@ -1,0 +1,121 @@
+"""The server process: claim the port, open the proxy, serve until a signal, then drain and let go in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from proxy import __version__
+from proxy.app import Running, opened
+from proxy.config import Loaded, is_loopback, load, parse_listen
+from proxy.errors import OrchError
+
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+
+
+class StartError(OrchError):
+    """The server cannot start here: the port is taken, or the address would be open to the world."""
+
+    reason = "cannot_start"
+
+
+def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises OrchError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    loaded = load(config, environ)
+    uvloop.run(_serve(loaded, config, listen=listen or loaded.config.server.listen, environ=environ))
+
+
+async def _serve(loaded: Loaded, config: Path | None, *, listen: str, environ: Mapping[str, str]) -> None:
+    reload_asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
+    with contextlib.closing(claim(listen)) as claimed:
+        async with opened(
+            loaded, load=lambda: load(config, environ), environ=environ, reload_asked=reload_asked
+        ) as running:
+            await _check_exposure(running, listen, environ)
+            server = Server(server_config(running, drain_s=loaded.config.limits.drain_s))
+            _announce(loaded, claimed)
+            await server.serve(sockets=[claimed])
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but a signal ends its serving only: uvicorn would raise the signal again before our books are closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def server_config(running: Running, *, drain_s: float) -> uvicorn.Config:
+    """How uvicorn serves us: httptools (h11 serves smuggled requests), no lifespan, no logs on the hot path."""
+    return uvicorn.Config(
+        running.asgi,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+    )
+
+
+def claim(listen: str) -> socket.socket:
+    """The address as a bound socket. Nobody can connect until the server listens on it."""
+    host, port = parse_listen(listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    claimed = socket.socket(family, socket.SOCK_STREAM)
+    claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        claimed.bind((host, port))
+    except OSError as error:
+        claimed.close()
+        raise StartError(
+            f"cannot listen on {listen}: {error.strerror}. Stop what uses it, or set server.listen (or --listen) to another address."
+        ) from error
+    return claimed
+
+
+async def _check_exposure(running: Running, listen: str, environ: Mapping[str, str]) -> None:
+    """Refuse to be reachable from elsewhere while nobody holds an admin key."""
+    host, _ = parse_listen(listen)
+    if is_loopback(host) or environ.get("ORCH_ADMIN_KEY"):
+        return
+    if any(key.role == "admin" and key.revoked_at is None for key in await running.store.keys()):
+        return
+    raise StartError(
+        f"{listen} can be reached from other machines and there is no admin key. "
+        "Set ORCH_ADMIN_KEY, or run `orch keys create --admin`, or listen on 127.0.0.1."
+    )
+
+
+def _announce(loaded: Loaded, claimed: socket.socket) -> None:
+    host, port = claimed.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(
+        f"AI Orchestrator {__version__} on http://{shown}:{port}/v1 "
+        f"({len(loaded.models)} models, policy {loaded.policy_version})",
+        flush=True,
+    )
+    for hint in loaded.hints:
+        print(f"hint: {hint}", flush=True)
