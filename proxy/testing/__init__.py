@@ -1,4 +1,4 @@
-"""Public fakes for tests of the proxy and of what uses it: a scripted upstream on real sockets, a call and its ports."""
+"""Public fakes for tests of the proxy and of what uses it: a scripted upstream on real sockets, a call, its ports."""
 
 from proxy.testing.fakes import (
     Collected,

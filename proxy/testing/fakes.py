@@ -117,7 +117,7 @@ class FakeHold:
 
 
 class NullJournal:
-    """A journal that keeps nothing and yields the call on the first offer. ``offers``, ``refusals``: what it was told."""
+    """A journal that keeps nothing: it yields the call on the first offer. ``offers``, ``refusals``: what it heard."""
 
     def __init__(self) -> None:
         self.offers: list[Sequence[Offer]] = []

@@ -1,6 +1,6 @@
 """The scripted upstream: a real HTTP server on loopback that answers, and misbehaves, exactly as a test says.
 
-A script is a sequence of steps; each request takes the next one, and when none is left the default answers like OpenAI::
+A script is a sequence of steps; each request takes the next one; when none is left, it answers like OpenAI::
 
     async with ScriptedUpstream() as upstream:
         upstream.will(error(500), stream(delta("Hi"), finish()), [head(), event(delta("H")), wait_for(seen), reset()])
