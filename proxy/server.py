@@ -50,7 +50,18 @@ async def _serve(loaded: Loaded, config: Path | None, *, listen: str, environ: M
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but a signal ends its serving only: uvicorn would raise the signal again before our books are closed."""
+    """uvicorn, but a signal ends its serving only: uvicorn would raise the signal again before our books are closed.
+
+    ``up`` is set once it listens.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -91,7 +102,7 @@ def claim(listen: str) -> socket.socket:
     except OSError as error:
         claimed.close()
         raise StartError(
-            f"cannot listen on {listen}: {error.strerror}. Stop what uses it, or set server.listen (or --listen) to another address."
+            f"cannot listen on {listen}: {error.strerror}. Stop what uses it, or set server.listen (or --listen) to another."
         ) from error
     return claimed
 
