@@ -1,0 +1,230 @@
+"""The admin operations on a ledger: users, grants and keys, the same whether the store is ours or a running proxy's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Protocol, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from proxy.call import Account, Opening, Role
+from proxy.errors import BadRequest
+from proxy.journal.port import Balance, Grant, KeyRow, NewUser, Store
+from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Keyring, NewKey, check_namespace, check_user
+
+POINTS_MAX = 10**12
+TEXT_CHARS_MAX = 500
+
+_Namespace = Annotated[str, AfterValidator(check_namespace)]
+_User = Annotated[str, AfterValidator(check_user)]
+
+
+class Operation(BaseModel):
+    """Base of what is asked and answered: unknown fields are refused, nothing changes after it was checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CreateUser(Operation):
+    """Open an account on a plan with a starting balance."""
+
+    user: _User
+    namespace: _Namespace = DEFAULT_NAMESPACE
+    plan: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
+    points: int = Field(strict=True, ge=0, le=POINTS_MAX)
+
+
+class GivePoints(Operation):
+    """Add points to an account; the same ``source_ref`` counts once."""
+
+    user: _User
+    namespace: _Namespace = DEFAULT_NAMESPACE
+    points: int = Field(strict=True, ge=1, le=POINTS_MAX)
+    reason: str | None = Field(None, min_length=1, max_length=TEXT_CHARS_MAX)
+    source_ref: str | None = Field(None, min_length=1, max_length=NAME_CHARS_MAX)
+
+
+class ReadBalance(Operation):
+    user: _User
+    namespace: _Namespace = DEFAULT_NAMESPACE
+
+
+class RevokeKey(Operation):
+    key_id: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
+
+
+class ListKeys(Operation):
+    namespace: _Namespace | None = None
+
+
+class UserBalance(Operation):
+    """An account's points; ``available`` is what can be spent: balance less what running calls hold."""
+
+    user: str
+    namespace: str
+    plan: str
+    balance: int
+    held: int
+    available: int
+
+
+class KeyFacts(Operation):
+    """What may be shown of a key: everything but its secret. Times are Unix milliseconds."""
+
+    id: str
+    role: Role
+    namespace: str
+    user: str | None
+    workspace: str | None
+    operations: tuple[str, ...] | None
+    models: tuple[str, ...] | None
+    actions: tuple[str, ...] | None
+    name: str | None
+    created_at: int
+    revoked_at: int | None
+
+
+class CreatedKey(Operation):
+    """A new key. ``key`` is the whole text, shown this once."""
+
+    key: str
+    facts: KeyFacts
+
+
+class KeyList(Operation):
+    keys: tuple[KeyFacts, ...]
+
+
+class Revoked(Operation):
+    key_id: str
+
+
+class Admin(Protocol):
+    """What an operator can do. Raises BadRequest for what cannot be, JournalUnavailable when the store is not there."""
+
+    async def create_user(self, asked: CreateUser) -> UserBalance: ...
+
+    async def grant(self, asked: GivePoints) -> UserBalance: ...
+
+    async def balance(self, asked: ReadBalance) -> UserBalance: ...
+
+    async def create_key(self, asked: NewKey) -> CreatedKey: ...
+
+    async def revoke_key(self, asked: RevokeKey) -> Revoked: ...
+
+    async def list_keys(self, asked: ListKeys) -> KeyList: ...
+
+
+class Reader(Protocol):
+    """The part of a store that only reads."""
+
+    async def balance(self, account: str) -> Balance | None: ...
+
+    async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]: ...
+
+
+class DirectAdmin:
+    """The operations on a store of this process."""
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+
+    async def create_user(self, asked: CreateUser) -> UserBalance:
+        account = Account(asked.namespace, asked.user)
+        if await self._store.balance(account.id) is not None:
+            raise BadRequest(
+                f"user {asked.user!r} exists in namespace {asked.namespace!r}; to add points use `orch users grant`",
+                reason="user_exists",
+                param="user",
+            )
+        created = await self._store.create_user(NewUser(account=account.id, opening=Opening(asked.plan, asked.points)))
+        return _shown(account, created)
+
+    async def grant(self, asked: GivePoints) -> UserBalance:
+        account = Account(asked.namespace, asked.user)
+        if await self._store.balance(account.id) is None:
+            raise unknown_user(account)
+        op = Grant(
+            account=account.id, points=asked.points, kind="adjust", reason=asked.reason, source_ref=asked.source_ref
+        )
+        return _shown(account, await self._store.grant(op))
+
+    async def balance(self, asked: ReadBalance) -> UserBalance:
+        return await read_balance(self._store, asked)
+
+    async def create_key(self, asked: NewKey) -> CreatedKey:
+        row, shown_once = await self._keyring.create(asked)
+        return CreatedKey(key=shown_once, facts=_facts(row))
+
+    async def revoke_key(self, asked: RevokeKey) -> Revoked:
+        if not await self._keyring.revoke(asked.key_id):
+            raise BadRequest(
+                f"there is no key with the id {asked.key_id!r}; `orch keys list` shows the ids", reason="unknown_key"
+            )
+        return Revoked(key_id=asked.key_id)
+
+    async def list_keys(self, asked: ListKeys) -> KeyList:
+        return await read_keys(self._store, asked)
+
+
+async def read_balance(reader: Reader, asked: ReadBalance) -> UserBalance:
+    """One user's points. Raises BadRequest when there is no such user."""
+    account = Account(asked.namespace, asked.user)
+    found = await reader.balance(account.id)
+    if found is None:
+        raise unknown_user(account)
+    return _shown(account, found)
+
+
+async def read_keys(reader: Reader, asked: ListKeys) -> KeyList:
+    """All keys, or those of one namespace, revoked ones too."""
+    return KeyList(keys=tuple(_facts(row) for row in await reader.keys(asked.namespace)))
+
+
+def unknown_user(account: Account) -> BadRequest:
+    return BadRequest(
+        f"there is no user {account.user!r} in namespace {account.namespace!r}; create it with `orch users create`",
+        reason="unknown_user",
+        param="user",
+    )
+
+
+_Checked = TypeVar("_Checked", bound=BaseModel)
+
+
+def checked(model: type[_Checked], arguments: Mapping[str, object]) -> _Checked:
+    """The arguments as the operation, or BadRequest naming the first one that is wrong."""
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "arguments"
+        raise BadRequest(f"{where}: {first['msg']}", param=where) from None
+
+
+def _shown(account: Account, found: Balance) -> UserBalance:
+    return UserBalance(
+        user=account.user,
+        namespace=account.namespace,
+        plan=found.plan,
+        balance=found.balance,
+        held=found.held,
+        available=found.available,
+    )
+
+
+def _facts(row: KeyRow) -> KeyFacts:
+    return KeyFacts(
+        id=row.id,
+        role=row.role,
+        namespace=row.namespace,
+        user=row.user,
+        workspace=row.workspace,
+        operations=row.operations,
+        models=row.models,
+        actions=row.actions,
+        name=row.name,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

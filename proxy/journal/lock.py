@@ -1,0 +1,119 @@
+"""The lock beside a SQLite file: one process writes it, and the lock names that process and its control socket.
+
+The flock decides who holds it, never the content: what a killed process left behind is harmless. The file is never
+unlinked, or two processes could hold the locks of two files of the same name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.errors import JournalUnavailable
+
+CONTENT_BYTES = 2048
+WAIT_S = 0.5
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds the lock. ``socket`` is the path of its control socket; None: a short command that serves none."""
+
+    pid: int
+    socket: str | None
+    owner: str
+
+
+class StoreLocked(JournalUnavailable):
+    """Another process writes this store. ``holder`` is None while that process is just starting."""
+
+    reason = "store_locked"
+
+    def __init__(self, database: Path, holder: Holder | None) -> None:
+        who = "another process" if holder is None else f"process {holder.pid} ({holder.owner})"
+        super().__init__(f"{database} is in use by {who}; stop it, or name another store in config.yaml")
+        self.holder = holder
+
+
+def lock_path(database: Path) -> Path:
+    """``<db>.lock``, beside the file that every name of the database leads to."""
+    real = database.resolve()
+    return real.with_name(real.name + ".lock")
+
+
+@contextmanager
+def locked(database: Path, *, socket: Path | None, owner: str, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold the database's lock and say so in it. Raises StoreLocked after ``wait_s``, JournalUnavailable when it cannot be made.
+
+    The descriptor is closed in children on exec, so no child keeps the lock alive.
+    """
+    handle = _open(database)
+    try:
+        _acquire(handle, database, wait_s)
+        _say(handle, Holder(pid=os.getpid(), socket=None if socket is None else str(socket), owner=owner))
+        yield
+    finally:
+        os.close(handle)  # lets go of the lock, if it was held
+
+
+def holder(database: Path) -> Holder | None:
+    """Who holds the lock now; None when nobody does (whatever the file says), or when the holder has not said yet."""
+    try:
+        handle = os.open(lock_path(database), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _said(handle)
+    finally:
+        os.close(handle)
+
+
+def _open(database: Path) -> int:
+    path = lock_path(database)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise JournalUnavailable(
+            f"{path}: cannot be opened ({error.strerror}); check that the directory exists and is writable"
+        ) from error
+
+
+def _acquire(handle: int, database: Path, wait_s: float) -> None:
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                raise StoreLocked(database, _said(handle)) from None
+        time.sleep(POLL_S)
+
+
+def _say(handle: int, who: Holder) -> None:
+    text = json.dumps({"pid": who.pid, "socket": who.socket, "owner": who.owner}).encode()
+    # One write of a fixed length over the old content: a reader sees the old text or the new, never an empty file.
+    os.pwrite(handle, text.ljust(CONTENT_BYTES), 0)
+    os.ftruncate(handle, max(CONTENT_BYTES, len(text)))
+
+
+def _said(handle: int) -> Holder | None:
+    try:
+        content = json.loads(os.pread(handle, 2 * CONTENT_BYTES, 0))
+        socket = content["socket"]
+        return Holder(
+            pid=int(content["pid"]), socket=None if socket is None else str(socket), owner=str(content["owner"])
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
