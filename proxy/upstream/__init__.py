@@ -1,0 +1,22 @@
+"""Upstreams: whoever answers a call. ``open_upstream`` makes one of what the operator wrote."""
+
+from __future__ import annotations
+
+from proxy.config.settings import Limits, UpstreamSettings
+from proxy.upstream.mock import MockUpstream
+from proxy.upstream.passthrough import open_passthrough
+from proxy.upstream.port import Upstream
+from proxy.upstream.providers import via_of
+
+
+async def open_upstream(name: str, settings: UpstreamSettings, limits: Limits) -> Upstream:
+    """The upstream called ``name``, ready to be asked; whoever opens it closes it. Raises ConfigError."""
+    match via_of(name, settings):
+        case "mock":
+            return MockUpstream()
+        case "passthrough":
+            return await open_passthrough(name, settings, limits)
+        case "litellm":
+            from proxy.upstream.litellm import LitellmUpstream
+
+            return LitellmUpstream(name, settings)
