@@ -87,7 +87,7 @@ async def opened(
         )
         await stack.enter_async_context(serve_control(socket, store, keyring))
         await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
-        yield Running(asgi=application(routes(gateway), keyring), gateway=gateway, store=store, keyring=keyring)
+        yield Running(asgi=application(routes(gateway), gateway), gateway=gateway, store=store, keyring=keyring)
         await _drain(gateway)
 
 

@@ -29,6 +29,7 @@ class Operation(StrEnum):
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
+    UNKNOWN = "unknown"  # of a refused request: a path or method that is not served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class Principal:
     """Who holds the key. ``None`` in operations, models or actions means: not narrowed.
 
     A user key whose ``actions`` is None may use the default action only (the caller names the action, so the price).
+    ``within_*`` is what the chain's auth policy leaves of the key's rights; both must allow.
     """
 
     key_id: str
@@ -46,6 +48,8 @@ class Principal:
     operations: frozenset[str] | None = None
     models: frozenset[str] | None = None
     actions: frozenset[str] | None = None
+    within_models: frozenset[str] | None = None
+    within_actions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +309,7 @@ class Routes(Protocol):
         ...
 
     def report(self, attempt: Attempt) -> None:
-        """Tell how an attempt ended; the health of its deployment follows from it."""
+        """Tell that an attempt begins (``ended_at`` None) or how it ended; the health of its deployment follows from it."""
         ...
 
     def may_repeat(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,48 +16,40 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.call import Principal
+from proxy.call import Operation
+from proxy.edge.build import draft
+from proxy.edge.context import Context, keep, known
 from proxy.edge.errors import failure
-from proxy.edge.gateway import Keys
-from proxy.edge.headers import request_headers
+from proxy.edge.gateway import Gateway
+from proxy.edge.headers import check_once, request_headers
 from proxy.edge.identify import credentials
 from proxy.edge.ids import uuid7
 from proxy.edge.receive import ClientGone
 from proxy.edge.reply import send_failure
-from proxy.errors import BadRequest, NotFound, OrchError, WrongMethod
+from proxy.errors import NotFound, OrchError, WrongMethod
 
 log = logging.getLogger("proxy.edge")
+
+UNKNOWN_URL = "unknown_url"
 
 PUBLIC = frozenset({"/livez", "/readyz", "/health/liveliness", "/health/readiness"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """A request whose caller is known."""
-
-    request_id: str
-    principal: Principal
-    headers: Mapping[str, str]
-    received_at: float
+CALLS: Mapping[str, Operation] = {"/v1/chat/completions": Operation.CHAT, "/v1/embeddings": Operation.EMBEDDINGS}
+"""The paths that make calls; what is refused there is recorded, and so is what is asked of paths that do not exist."""
 
 
-def context(scope: Scope) -> Context:
-    found = scope["state"]["context"]
-    assert isinstance(found, Context)
-    return found
-
-
-def application(routes: Sequence[BaseRoute], keys: Keys) -> Starlette:
+def application(routes: Sequence[BaseRoute], gateway: Gateway) -> Starlette:
     """Routes behind the guard. Unknown paths and wrong methods come back as our errors."""
-    return Starlette(routes=routes, middleware=[Middleware(Guard, keys=keys)])
+    return Starlette(routes=routes, middleware=[Middleware(Guard, gateway=gateway)])
 
 
 class Guard:
-    """Gives every request its id, checks Host and key, and answers every error in OpenAI's shape."""
+    """Gives every request its id, checks key and headers, answers every error in OpenAI's shape, records refused calls."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self._app = app
-        self._keys = keys
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,27 +62,31 @@ class Guard:
         except ClientGone:
             return
         except OrchError as error:
-            await self._refuse(error, answer)
+            await self._refuse(error, scope, answer)
         except HTTPException as error:
-            await self._refuse(_routing_error(error, scope), answer)
+            await self._refuse(_routing_error(error, scope), scope, answer)
         except Exception:
             log.exception("request %s: a bug of ours", answer.request_id)
-            await self._refuse(OrchError("Something went wrong on our side.", reason="internal_error"), answer)
+            await self._refuse(OrchError("Something went wrong on our side.", reason="internal_error"), scope, answer)
 
     async def _admit(self, scope: Scope, request_id: str) -> None:
+        """Find out who calls, then whether the request is one at all: what a known caller got wrong is recorded."""
         received_at = time.monotonic()
         headers = request_headers(scope["headers"])
-        _check_host(scope)
-        if scope["path"] in PUBLIC:
-            return
-        principal = await self._keys.principal(credentials(headers))
-        scope.setdefault("state", {})["context"] = Context(
-            request_id=request_id, principal=principal, headers=headers, received_at=received_at
-        )
+        if scope["path"] not in PUBLIC:
+            principal = await self._gateway.keys.principal(credentials(headers))
+            found = Context(request_id=request_id, principal=principal, headers=headers, received_at=received_at)
+            keep(scope, found)
+        check_once(scope["headers"])
 
-    async def _refuse(self, error: OrchError, answer: Answer) -> None:
-        if not answer.started:
-            await send_failure(answer, failure(error))
+    async def _refuse(self, error: OrchError, scope: Scope, answer: Answer) -> None:
+        if answer.started:
+            return
+        ctx, operation = known(scope), CALLS.get(scope["path"])
+        if ctx is not None and (operation is not None or error.reason == UNKNOWN_URL):
+            call = draft(ctx, self._gateway.live.version, operation or Operation.UNKNOWN)
+            await self._gateway.note_refusal(call, error)
+        await send_failure(answer, failure(error))
 
 
 class Answer:
@@ -108,12 +103,6 @@ class Answer:
             self.started = True
             message["headers"] = [*message.get("headers", ()), self._header]
         await self._send(message)
-
-
-def _check_host(scope: Scope) -> None:
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) > 1:
-        raise BadRequest("The request has more than one Host header. Send one.", param="host")
 
 
 def _routing_error(error: HTTPException, scope: Scope) -> OrchError:

@@ -3,71 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from proxy.call import Account, Call, Operation, Principal, Trace
+from proxy.call import Account, Call, Operation, Trace
 from proxy.dialect.body import parse
 from proxy.dialect.request import Own, check, take_own
+from proxy.edge.context import Context
 from proxy.edge.identify import USER_HEADER, payer, workspace
 from proxy.edge.live import Version
-from proxy.edge.reply import ClientReply
+from proxy.edge.reply import BodyReply
 from proxy.errors import BadRequest
+
+USER_CHARS_MAX = 200
 
 _SWITCH: Mapping[str, bool] = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is known of a request once its caller is: enough to record a refusal."""
-
-    id: str
-    principal: Principal
-    headers: Mapping[str, str]
-    operation: Operation
-    received_at: float
-
-
-def draft(request: Request, version: Version, reply: ClientReply, trace: Trace) -> Call:
-    """The call before its body is understood; what is refused is recorded with it."""
-    user = request.principal.user or request.headers.get(USER_HEADER, "")[:200]
+def draft(ctx: Context, version: Version, operation: Operation) -> Call:
+    """A call of which only its caller is known; what is refused before its body is understood is recorded with it."""
+    user = ctx.principal.user or ctx.headers.get(USER_HEADER, "")[:USER_CHARS_MAX]
+    trace = Trace(ctx.received_at)
     return Call(
-        id=request.id,
-        principal=request.principal,
-        payer=Account(request.principal.namespace, user),
-        operation=request.operation,
+        id=ctx.request_id,
+        principal=ctx.principal,
+        payer=Account(ctx.principal.namespace, user),
+        operation=operation,
         action=None,
         model="",
         requested_model="",
         body={},
-        deadline_at=request.received_at + version.limits.call_s,
-        reply=reply,
+        deadline_at=ctx.received_at + version.limits.call_s,
+        reply=BodyReply(trace, _nowhere),
         ports=version.ports,
         trace=trace,
-        workspace=request.principal.workspace,
+        workspace=ctx.principal.workspace,
     )
 
 
-def build(request: Request, version: Version, raw: bytes, empty: Call) -> Call:
-    """Fill the draft from the body and the headers. Raises BadRequest, Forbidden."""
+def build(ctx: Context, version: Version, operation: Operation, raw: bytes) -> Call:
+    """The call that the headers and the body ask for. Raises BadRequest, Forbidden."""
     whole = parse(raw, depth_max=version.limits.json_depth_max)
-    check(whole, request.operation)
+    check(whole, operation)
     body, own = take_own(whole)
     stream = bool(body.get("stream"))
     options = body.get("stream_options")
     model = str(body["model"])
     return replace(
-        empty,
-        payer=payer(request.principal, header=request.headers.get(USER_HEADER), body_user=own.user),
-        action=_action(request.headers, own),
+        draft(ctx, version, operation),
+        payer=payer(ctx.principal, header=ctx.headers.get(USER_HEADER), body_user=own.user),
+        action=_action(ctx.headers, own),
         model=model,
         requested_model=model,
         candidates=(model,),
         body=body,
         stream=stream,
         usage_wanted=bool(stream and isinstance(options, Mapping) and options.get("include_usage")),
-        auto_downgrade=_auto_downgrade(request.headers, own),
-        deadline_at=_deadline_at(request, version),
-        workspace=workspace(request.principal, own.workspace),
+        auto_downgrade=_auto_downgrade(ctx.headers, own),
+        deadline_at=_deadline_at(ctx, version),
+        workspace=workspace(ctx.principal, own.workspace),
         prospect=own.prospect,
     )
 
@@ -93,9 +86,9 @@ def _auto_downgrade(headers: Mapping[str, str], own: Own) -> bool:
     return _SWITCH[header.strip().lower()]
 
 
-def _deadline_at(request: Request, version: Version) -> float:
+def _deadline_at(ctx: Context, version: Version) -> float:
     """Monotonic seconds. The client may shorten the call's deadline, never lengthen it."""
-    header = request.headers.get("x-orch-timeout-s")
+    header = ctx.headers.get("x-orch-timeout-s")
     try:
         wanted_s = version.limits.call_s if header is None else float(header)
     except ValueError:
@@ -105,4 +98,8 @@ def _deadline_at(request: Request, version: Version) -> float:
             f"The header x-orch-timeout-s is {(header or '')[:20]!r}; send seconds, more than 0.",
             param="x-orch-timeout-s",
         )
-    return request.received_at + min(wanted_s, version.limits.call_s)
+    return ctx.received_at + min(wanted_s, version.limits.call_s)
+
+
+async def _nowhere(message: object) -> None:
+    raise AssertionError(f"a call without its reply yet has nowhere to send {message!r}")

@@ -11,19 +11,35 @@ from proxy.errors import BadRequest
 Headers = list[tuple[bytes, bytes]]
 
 _ONCE = frozenset(
-    {"authorization", "x-api-key", "x-orch-user", "x-orch-action", "x-orch-auto-downgrade", "x-orch-timeout-s"}
+    (
+        b"host",
+        b"content-length",
+        b"authorization",
+        b"x-api-key",
+        b"x-orch-user",
+        b"x-orch-action",
+        b"x-orch-auto-downgrade",
+        b"x-orch-timeout-s",
+    )
 )
 
 
 def request_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The request's headers by lower-case name. Raises BadRequest where a header that we act on comes twice."""
+    """The request's headers by lower-case name; of one that comes twice, the first."""
     headers: dict[str, str] = {}
-    for name_bytes, value in raw:
-        name = name_bytes.decode("latin-1")
-        if name in headers and name in _ONCE:
-            raise BadRequest(f"The header {name} is sent twice. Send it once.", param=name)
-        headers[name] = _text(value)
+    for name, value in raw:
+        headers.setdefault(name.decode("latin-1"), _text(value))
     return headers
+
+
+def check_once(raw: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raises BadRequest where a header that is acted on comes twice: whoever reads the other one is misled."""
+    seen: set[bytes] = set()
+    for name, _ in raw:
+        if name in _ONCE and name in seen:
+            shown = name.decode("latin-1")
+            raise BadRequest(f"The request has more than one {shown} header. Send one.", param=shown)
+        seen.add(name)
 
 
 def answer_headers(call: Call, head: Head) -> Headers:

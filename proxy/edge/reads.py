@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.call import Account, Model, Principal, Role
-from proxy.edge.asgi import context
+from proxy.edge.context import context
 from proxy.edge.gateway import Gateway
 from proxy.edge.headers import usd
 from proxy.edge.identify import USER_HEADER, payer

@@ -1,4 +1,4 @@
-"""Bad input over raw sockets: a clear error in OpenAI's shape, nothing upstream, nothing charged, a record where a caller is known."""
+"""Bad input over raw sockets: a clear error in OpenAI's shape, nothing upstream, nothing charged, a record of known callers."""
 
 from __future__ import annotations
 

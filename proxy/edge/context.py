@@ -1,0 +1,37 @@
+"""What the guard learned of a request: its id, its caller, its headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from proxy.call import Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A request whose caller is known. ``received_at`` is monotonic seconds."""
+
+    request_id: str
+    principal: Principal
+    headers: Mapping[str, str]
+    received_at: float
+
+
+def context(scope: Scope) -> Context:
+    found = known(scope)
+    assert found is not None, "this route is behind the guard"
+    return found
+
+
+def known(scope: Scope) -> Context | None:
+    """The context, once the guard knows who calls."""
+    found = scope.get("state", {}).get("context")
+    assert found is None or isinstance(found, Context)
+    return found
+
+
+def keep(scope: Scope, found: Context) -> None:
+    scope.setdefault("state", {})["context"] = found
