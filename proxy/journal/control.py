@@ -12,9 +12,8 @@ import logging
 import os
 import socket
 import struct
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from proxy.journal.admin import (
     Admin,
     CreatedKey,
     CreateUser,
+    DirectAdmin,
     GivePoints,
     KeyList,
     ListKeys,
@@ -35,9 +35,9 @@ from proxy.journal.admin import (
     UserBalance,
     checked,
 )
-from proxy.keys import NewKey
+from proxy.journal.port import Store
+from proxy.keys import Keyring, NewKey
 
-SOCKET_PATH_BYTES_MAX = 100  # the kernel takes 107
 CONNECTIONS_MAX = 32
 BACKLOG = 64
 REQUEST_BYTES_MAX = 1024 * 1024
@@ -54,39 +54,35 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result", bound=BaseModel)
 
 
-@contextmanager
-def socket_path(database: Path) -> Iterator[Path]:
-    """Where the control socket of a database goes: beside it, or in a private temporary directory when that path is too long."""
-    real = database.resolve()
-    beside = real.with_name(real.name + ".sock")
-    if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES_MAX:
-        yield beside
-        return
-    with tempfile.TemporaryDirectory(prefix="orch-", dir=_short_directory()) as directory:
-        yield Path(directory) / "control.sock"
-
-
-def _short_directory() -> str | None:
-    own = tempfile.gettempdir()
-    return own if len(os.fsencode(own)) <= SOCKET_PATH_BYTES_MAX // 2 else "/tmp"  # noqa: S108 (the directory made in it is 0700)
+def serve_control(path: Path, store: Store, keyring: Keyring) -> AbstractAsyncContextManager[None]:
+    """Serve the admin operations on a store of this process; see ``serving``."""
+    return serving(DirectAdmin(store, keyring), path)
 
 
 @asynccontextmanager
-async def serving(admin: Admin, path: Path, group: asyncio.TaskGroup) -> AsyncIterator[None]:
-    """Serve the admin operations on a private socket at ``path`` while the body runs, in tasks of ``group``.
+async def serving(admin: Admin, path: Path) -> AsyncIterator[None]:
+    """Serve the admin operations on a private socket at ``path`` while the body runs.
 
     Hold the database's lock meanwhile, with this path in it. Raises JournalUnavailable when the socket cannot be made.
     """
     listener = _listen(path)
     server = _Server(admin, listener)
-    accepting = group.create_task(server.accept(group))
+    failed: Exception | None = None
     try:
-        yield
+        async with asyncio.TaskGroup() as group:
+            accepting = group.create_task(server.accept(group))
+            try:
+                yield
+            except Exception as error:
+                failed = error  # carried past the group, which would wrap the body's own error in another
+            finally:
+                accepting.cancel()
+                await server.drain()
     finally:
-        accepting.cancel()
-        await server.drain()
         listener.close()
         _unlink(path)
+    if failed is not None:
+        raise failed
 
 
 def _unlink(path: Path) -> None:

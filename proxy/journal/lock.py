@@ -9,14 +9,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from proxy.errors import JournalUnavailable
 
+SOCKET_PATH_BYTES_MAX = 100  # the kernel takes 107
 CONTENT_BYTES = 2048
 WAIT_S = 0.5
 POLL_S = 0.02
@@ -48,6 +52,18 @@ def lock_path(database: Path) -> Path:
     return real.with_name(real.name + ".lock")
 
 
+def socket_path(database: Path) -> Path:
+    """Where the control socket of a database goes: beside it, or in a private temporary directory when that path is too long.
+
+    Raises JournalUnavailable when somebody else owns that directory.
+    """
+    real = database.resolve()
+    beside = real.with_name(real.name + ".sock")
+    if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES_MAX:
+        return beside
+    return _private_directory() / (sha256(os.fsencode(real)).hexdigest()[:16] + ".sock")
+
+
 @contextmanager
 def locked(database: Path, *, socket: Path | None, owner: str, wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the database's lock and say so in it. Raises StoreLocked after ``wait_s``, JournalUnavailable when it cannot be made.
@@ -76,6 +92,17 @@ def holder(database: Path) -> Holder | None:
         return _said(handle)
     finally:
         os.close(handle)
+
+
+def _private_directory() -> Path:
+    own = tempfile.gettempdir()
+    directory = Path(own if len(os.fsencode(own)) <= SOCKET_PATH_BYTES_MAX // 2 else "/tmp") / f"orch-{os.geteuid()}"  # noqa: S108
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise JournalUnavailable(f"{directory} is not a private directory (0700) of this user; remove it or set TMPDIR")
+    return directory
 
 
 def _open(database: Path) -> int:

@@ -7,21 +7,30 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from proxy.errors import JournalUnavailable
-from proxy.journal.lock import Holder, StoreLocked, holder, lock_path, locked
+from proxy.journal.lock import Holder, StoreLocked, holder, lock_path, locked, socket_path
 
 HOLD = """
 import sys
+import tempfile
 from pathlib import Path
 from proxy.journal.lock import locked
 with locked(Path(sys.argv[1]), socket=None, owner="child"):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="o") as directory:
+        yield Path(directory)
 
 
 def held_by_a_child(database: Path) -> subprocess.Popen[str]:
@@ -120,3 +129,16 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         locked(tmp_path / "file" / "db", socket=None, owner="x"),
     ):
         pass
+
+
+def test_a_socket_directory_that_others_own_or_read_is_refused(
+    tmp_path: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_tmp))
+    database = tmp_path / ("d" * 100) / "orch.db"
+    directory = socket_path(database).parent
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert socket_path(database) != socket_path(database.with_name("other.db"))
+    directory.chmod(0o755)
+    with pytest.raises(JournalUnavailable, match="TMPDIR"):
+        socket_path(database)
