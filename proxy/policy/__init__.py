@@ -8,7 +8,7 @@ from proxy.policy.auth import Auth
 from proxy.policy.base import PolicyBase
 from proxy.policy.energy import Energy
 from proxy.policy.fallback import Fallback
-from proxy.policy.order import order_problems, with_recording
+from proxy.policy.order import energy_prices, order_problems, with_recording
 from proxy.policy.retry import Retry
 from proxy.policy.rewrite import Rewrite
 from proxy.policy.timeout import Timeout
@@ -24,6 +24,7 @@ __all__ = [
     "Retry",
     "Rewrite",
     "Timeout",
+    "energy_prices",
     "order_problems",
     "with_recording",
 ]
