@@ -78,7 +78,7 @@ def _action(headers: Mapping[str, str], own: Own) -> str | None:
 def _auto_downgrade(headers: Mapping[str, str], own: Own) -> bool:
     header = headers.get("x-orch-auto-downgrade")
     if header is None:
-        return True if own.auto_downgrade is None else own.auto_downgrade
+        return own.auto_downgrade
     if header.strip().lower() not in _SWITCH:
         raise BadRequest(
             f"The header x-orch-auto-downgrade is {header[:20]!r}; send on or off.", param="x-orch-auto-downgrade"
