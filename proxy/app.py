@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from proxy.call import Ports
 from proxy.chain import chain
@@ -53,7 +53,7 @@ Load = Callable[[], Loaded]
 class Running:
     """A proxy ready to serve: its ASGI application, and what a server needs beside it."""
 
-    asgi: Starlette
+    asgi: ASGIApp
     gateway: Gateway
     store: Store
     keyring: Keyring

@@ -10,10 +10,8 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.call import Operation
@@ -39,9 +37,9 @@ CALLS: Mapping[str, Operation] = {"/v1/chat/completions": Operation.CHAT, "/v1/e
 """The paths that make calls; what is refused there is recorded, and so is what is asked of paths that do not exist."""
 
 
-def application(routes: Sequence[BaseRoute], gateway: Gateway) -> Starlette:
-    """Routes behind the guard. Unknown paths and wrong methods come back as our errors."""
-    return Starlette(routes=routes, middleware=[Middleware(Guard, gateway=gateway)])
+def application(routes: Sequence[BaseRoute], gateway: Gateway) -> ASGIApp:
+    """Routes behind the guard."""
+    return Guard(Router(routes, redirect_slashes=False), gateway)
 
 
 class Guard:
@@ -52,9 +50,8 @@ class Guard:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        assert scope["type"] == "http", "served with lifespan and websockets off"
+        scope["app"] = self  # Starlette's router raises for an unknown path only when it runs inside an app
         answer = Answer(send, uuid7())
         try:
             await self._admit(scope, answer.request_id)
