@@ -18,7 +18,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
-def listen_address(text: str) -> tuple[str, int]:
+def parse_listen(text: str) -> tuple[str, int]:
     """``host:port``, an IPv6 host in brackets; port 0 lets the system choose one."""
     host, colon, port = text.rpartition(":")
     if not colon or not host:
@@ -40,7 +40,7 @@ def is_loopback(host: str) -> bool:
 
 
 def checked_listen(text: str) -> str:
-    listen_address(text)
+    parse_listen(text)
     return text
 
 

@@ -67,8 +67,10 @@ class Offering:
         return upstreams
 
     def _discovered(self) -> dict[str, UpstreamSettings]:
-        found = discover(self.environ, self.problems)
-        if found or self.problems:
+        wrong: list[Problem] = []
+        found = discover(self.environ, wrong)
+        self.problems += wrong
+        if found or wrong:
             return found
         if not self.config.models:
             self.hints.append(NO_KEY_HINT)
@@ -93,7 +95,13 @@ class Offering:
         location = ("upstreams", name)
         if upstream.via == "passthrough" and upstream.base_url is None:
             self._note(location, "has no base_url: give the server's OpenAI-compatible URL, up to and with /v1")
-        elif known and upstream.via != "mock" and upstream.api_key is None and self._at_home(name, upstream):
+        elif (
+            known
+            and known.variables
+            and upstream.via != "mock"
+            and upstream.api_key is None
+            and self._at_home(name, upstream)
+        ):
             self._note(location, f"has no api_key: set {known.variables[0]}, or write api_key")
         if upstream.api_key is not None:
             try:
@@ -160,7 +168,7 @@ class Offering:
         if settings.via == "mock":
             return MOCK_MODELS
         configured = self.config.upstreams.get(upstream)
-        if configured is not None and not has_known_models(configured):
+        if configured is not None and not has_known_models(configured, upstream):
             self._note(("upstreams", upstream), "what this server offers is not known: list its models under models")
             return ()
         names = self.catalog().names(settings.provider or "")
@@ -187,17 +195,17 @@ class Offering:
     def _facts(self, deployments: tuple[Deployment, ...]) -> Facts:
         """What is known of the first deployment that anything is known of."""
         for there in deployments:
-            facts = _mock_facts(there.model) if there.provider == MOCK else self.catalog().facts(*_names_of(there))
+            facts = (
+                _mock_facts(there.model)
+                if there.provider == MOCK
+                else self.catalog().facts(there.provider, there.model)
+            )
             if facts is not None:
                 return facts
         return UNKNOWN
 
     def _note(self, location: Location, message: str) -> None:
         self.problems.append(problem_at(place_of(self.node, location), path_text(location), message))
-
-
-def _names_of(there: Deployment) -> tuple[str, str]:
-    return there.provider, there.model
 
 
 def _mock_facts(model: str) -> Facts:

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from proxy import policy as chainable  # by its module: the policies' own base imports from this package
 from proxy.call import Model
 from proxy.config.files import Files
 from proxy.config.tree import Location, Node, child, find, path_text, place_of, plain, problem_at
 from proxy.config.validation import validate
 from proxy.errors import Problem
-from proxy.policy import AnyPolicy, PolicyBase, order_problems
 from proxy.policy.naming import did_you_mean, listing
+
+if TYPE_CHECKING:
+    from proxy.policy import PolicyBase
 
 VERSION_CHARS = 12
 PRICES = "prices"  # the field of a policy that holds a price list
@@ -38,7 +41,7 @@ class Chain:
                 problems.append(self._problem(at, location, message))
         whole = [policy for policy in self.policies if policy]
         if len(whole) == len(self.policies):
-            problems += [self._problem(at, (), message) for at, message in order_problems(whole, models)]
+            problems += [self._problem(at, (), message) for at, message in chainable.order_problems(whole, models)]
 
     def _problem(self, at: int, location: Location, message: str) -> Problem:
         kind = find(self.root, (at, "kind")).value
@@ -71,7 +74,7 @@ def read_chain(path: Path, files: Files) -> Chain | None:
 
 def kinds() -> Mapping[str, type[PolicyBase]]:
     """The policies by their ``kind``."""
-    members = get_args(get_args(AnyPolicy)[0])
+    members = get_args(get_args(chainable.AnyPolicy)[0])
     return {str(kind): member for member in members for kind in get_args(member.model_fields["kind"].annotation)}
 
 

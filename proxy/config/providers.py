@@ -20,8 +20,9 @@ ENVIRONMENT = Place("environment", 1, 1)
 class Provider:
     """A provider under LiteLLM's name for it.
 
-    ``variables`` hold its key, the first that is set counts; ``base_url`` is its OpenAI-compatible API (None: it is asked
-    through LiteLLM); ``base_url_variable`` may hold another base URL, as the provider's own SDK reads it.
+    ``variables`` hold its key, the first that is set counts (none: it needs no key and serves what its owner put there);
+    ``base_url`` is its OpenAI-compatible API (None: it is asked through LiteLLM); ``base_url_variable`` may hold another
+    base URL, as the provider's own SDK reads it.
     """
 
     name: str
@@ -66,6 +67,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
             _compatible("deepinfra", "DEEPINFRA_API_KEY", "https://api.deepinfra.com/v1/openai"),
             _compatible("sambanova", "SAMBANOVA_API_KEY", "https://api.sambanova.ai/v1"),
             _compatible("nvidia_nim", "NVIDIA_API_KEY", "https://integrate.api.nvidia.com/v1"),
+            Provider(name="ollama", variables=(), base_url="http://127.0.0.1:11434/v1"),
             _compatible("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
         )
     }
@@ -140,11 +142,12 @@ def provider_of(settings: UpstreamSettings, name: str) -> str:
     return next((known.name for known in PROVIDERS.values() if known.base_url == settings.base_url), "openai")
 
 
-def has_known_models(settings: UpstreamSettings) -> bool:
+def has_known_models(settings: UpstreamSettings, name: str) -> bool:
     """Whether the provider's catalog is what the upstream offers; at an address of one's own nobody can tell."""
-    if settings.provider or settings.base_url is None:
-        return True
-    return any(known.base_url == settings.base_url for known in PROVIDERS.values())
+    known_address = settings.base_url in (None, *(known.base_url for known in PROVIDERS.values()))
+    provider = PROVIDERS.get(provider_of(settings, name))
+    keyless = provider is not None and not provider.variables
+    return (settings.provider is not None or known_address) and not keyless
 
 
 def _via(provider: str, known: Provider | None) -> str:
@@ -158,7 +161,7 @@ def _key(provider: Provider, environ: Mapping[str, str]) -> tuple[str, str]:
     for variable in provider.variables:
         if key := environ.get(variable, "").strip():
             return variable, key
-    return provider.variables[0], ""
+    return "".join(provider.variables[:1]), ""
 
 
 def _passes(check: Callable[[str], str], text: str, variable: str, problems: list[Problem]) -> bool:

@@ -51,7 +51,9 @@ class Limits(Settings):
 
     body_bytes_max: int = Field(32 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
     bodies_bytes_max: int = Field(
-        256 * 1024 * 1024, ge=1024, description="All request bodies being read or served together, in bytes."
+        256 * 1024 * 1024,
+        ge=1024,
+        description="All request bodies being read or served together, in bytes. A change needs a restart.",
     )
     json_depth_max: int = Field(200, ge=4, le=900, description="Deepest nesting of a request's JSON.")
     answer_bytes_max: int = Field(
@@ -61,8 +63,12 @@ class Limits(Settings):
     calls_max: int = Field(1000, ge=1, description="Calls served at the same time; more are refused with 503.")
     call_s: float = Field(600, gt=0, description="A call's own deadline, in seconds, from its arrival.")
     stall_s: float = Field(60, gt=0, description="How long a client may stop reading a stream, in seconds.")
-    close_wait_s: float = Field(5, gt=0, description="How long an answer's end waits for the journal, in seconds.")
-    drain_s: float = Field(30, ge=0, description="How long a shutdown waits for running calls, in seconds.")
+    close_wait_s: float = Field(
+        5, gt=0, description="How long an answer's end waits for the journal, in seconds. A change needs a restart."
+    )
+    drain_s: float = Field(
+        30, ge=0, description="How long a shutdown waits for running calls, in seconds. A change needs a restart."
+    )
 
 
 class Server(Settings):

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from watchfiles import awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from proxy.config.files import stamps
-from proxy.config.load import Loaded, NotLoaded
+from proxy.config.loader import Loaded, NotLoaded
 
 DEBOUNCE_MS = 250  # an editor writes in several steps
 STEP_MS = 50
 LOOK_MS = 500  # how often to look anyway: some file systems (network, bind mounts) tell of nothing
+
+# Read once, when the process starts: the address, the store, and what is shared by all versions of a configuration.
+RESTART = (
+    "server.listen",
+    "store",
+    "durability",
+    "limits.bodies_bytes_max",
+    "limits.close_wait_s",
+    "limits.drain_s",
+)
+
+log = logging.getLogger(__name__)
 
 Load = Callable[[], Loaded]
 Apply = Callable[[Loaded], Awaitable[None]]
 Tell = Callable[[Sequence[str]], None]
 
 
-async def watch(live: Loaded, *, load: Load, apply: Apply, on_problem: Tell, hup: asyncio.Event) -> None:
-    """Reload whenever a file of the configuration changes or ``hup`` is set, until cancelled.
+def write_log(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.error("%s", line)
+
+
+async def watch(live: Loaded, *, load: Load, apply: Apply, asked: asyncio.Event, on_problem: Tell = write_log) -> None:
+    """Reload whenever a file of the configuration changes or ``asked`` (SIGHUP) is set, until cancelled.
 
     ``load`` runs in a thread. ``apply`` gets each new good configuration, with what needs a restart as it is in ``live``;
     where nothing that counts has changed it gets none. ``on_problem`` gets lines to log: why a configuration was refused,
@@ -33,7 +52,7 @@ async def watch(live: Loaded, *, load: Load, apply: Apply, on_problem: Tell, hup
     reloader = _Reloader(live, load, apply, on_problem, stamps=dict(live.stamps), restart=_restart_settings(live))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow_files(reloader))
-        tasks.create_task(_follow_signals(reloader, hup))
+        tasks.create_task(_follow_requests(reloader, asked))
 
 
 @dataclass(slots=True)
@@ -124,10 +143,10 @@ async def _follow_folders(reloader: _Reloader) -> None:
             await reloader.look()
 
 
-async def _follow_signals(reloader: _Reloader, hup: asyncio.Event) -> None:
+async def _follow_requests(reloader: _Reloader, asked: asyncio.Event) -> None:
     while True:
-        await hup.wait()
-        hup.clear()
+        await asked.wait()
+        asked.clear()
         await reloader.reload()
 
 
@@ -138,14 +157,18 @@ def _folders(paths: Mapping[Path, object]) -> frozenset[Path]:
 
 
 def _restart_settings(loaded: Loaded) -> dict[str, object]:
-    config = loaded.config
-    return {"server.listen": config.server.listen, "store": config.store, "durability": config.durability}
+    return {name: attrgetter(name)(loaded.config) for name in RESTART}
 
 
 def _pinned(loaded: Loaded, live: Loaded) -> Loaded:
     """``loaded`` with what needs a restart as it is in ``live``."""
-    kept = {"server": live.config.server, "store": live.config.store, "durability": live.config.durability}
-    return replace(loaded, config=loaded.config.model_copy(update=kept))
+    config = loaded.config
+    for name in RESTART:
+        section, _, field_name = name.rpartition(".")
+        kept = {field_name: attrgetter(name)(live.config)}
+        whole = {section: getattr(config, section).model_copy(update=kept)} if section else kept
+        config = config.model_copy(update=whole)
+    return replace(loaded, config=config)
 
 
 def _same(one: Loaded, other: Loaded) -> bool:

@@ -1,4 +1,4 @@
-"""Load: the operator's files and the environment made into one checked configuration, or a list of everything wrong."""
+"""Loader: the operator's files and the environment made into one checked configuration, or a list of everything wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.call import Model
 from proxy.config.addresses import store_below
@@ -17,8 +18,10 @@ from proxy.config.settings import Config
 from proxy.config.tree import Node, Place, child, place_of, problem_at
 from proxy.config.validation import validate
 from proxy.errors import ConfigError, Problem
-from proxy.policy import PolicyBase
 from proxy.route.catalog import Catalog
+
+if TYPE_CHECKING:
+    from proxy.policy import PolicyBase
 
 CONFIG = "config.yaml"
 POLICIES = "policies/default.yaml"
