@@ -67,7 +67,8 @@ class Collected:
 class FakeRoutes:
     """Routes without health or budget: every deployment is healthy but those whose id is in ``down``.
 
-    ``repeats`` is how often ``may_repeat`` says yes; ``reported`` are the attempts it was told of.
+    ``repeats`` is how often ``may_repeat`` says yes; ``reported`` are the attempts it was told of, each when
+    it began and again when it ended.
     """
 
     def __init__(self, *models: Model, repeats: int = 1_000, down: Iterable[str] = ()) -> None:

@@ -258,6 +258,8 @@ class ScriptedUpstream:
         try:
             while await self._exchange(wire, writer):
                 pass
+        except asyncio.CancelledError:
+            writer.close()  # the server ends; a handler that ends cancelled would be logged as a failure
         except (OSError, asyncio.IncompleteReadError):
             writer.close()  # the client went away while it asked
         except Exception as failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.config.settings import Limits, UpstreamSettings
+from proxy.upstream.litellm import LitellmUpstream
 from proxy.upstream.mock import MockUpstream
 from proxy.upstream.passthrough import open_passthrough
 from proxy.upstream.port import Upstream
@@ -17,6 +18,6 @@ async def open_upstream(name: str, settings: UpstreamSettings, limits: Limits) -
         case "passthrough":
             return await open_passthrough(name, settings, limits)
         case "litellm":
-            from proxy.upstream.litellm import LitellmUpstream
-
-            return LitellmUpstream(name, settings)
+            upstream = LitellmUpstream(name, settings, limits)
+            await upstream.load()  # seconds of CPU: before we say that we are ready, not in somebody's first call
+            return upstream

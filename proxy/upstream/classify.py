@@ -27,6 +27,7 @@ BODY_BYTES_MAX = 64 * 1024
 
 CONTEXT_EXCEEDED = "context_length_exceeded"
 QUOTA_EXHAUSTED = "upstream_quota_exhausted"
+ANSWER_TOO_LARGE = "answer_too_large"  # asked again it would be as large
 
 _CONTEXT_WORDS = ("maximum context length", "context window", "prompt is too long", "exceeds the context")
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
 import aiohttp
-from pydantic import SecretStr
 
 from proxy import __version__
 from proxy.call import Operation
@@ -18,7 +17,7 @@ from proxy.dialect.answer import NotAnAnswer, read_answer
 from proxy.dialect.body import dump
 from proxy.dialect.sse import EventTooLarge, Framer
 from proxy.errors import ConfigError, Problem, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
-from proxy.upstream.classify import BODY_BYTES_MAX, classify, classify_object, error_object, redact
+from proxy.upstream.classify import ANSWER_TOO_LARGE, BODY_BYTES_MAX, classify, classify_object, error_object, redact
 from proxy.upstream.port import Take, UpstreamRequest
 from proxy.upstream.providers import base_url_of, display_of, provider_of
 
@@ -73,13 +72,8 @@ def _headers(settings: UpstreamSettings) -> dict[str, str]:
         "user-agent": f"ai-orchestrator/{__version__}",
     }
     if settings.api_key is not None:
-        headers["authorization"] = f"Bearer {_plain(settings.api_key)}"
-    return headers | {name.lower(): _plain(value) for name, value in settings.headers.items()}
-
-
-def _plain(secret: SecretStr) -> str:
-    """What is sent; a key that came out of a file has a line end, which no header may have."""
-    return secret.get_secret_value().strip()
+        headers["authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+    return headers | {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
 
 
 class Passthrough:
@@ -101,7 +95,7 @@ class Passthrough:
         self._stream_usage = settings.stream_usage
         self._limits = limits
         keys = [settings.api_key] if settings.api_key is not None else []
-        self._secrets = tuple(_plain(secret) for secret in [*keys, *settings.headers.values()])
+        self._secrets = tuple(secret.get_secret_value() for secret in [*keys, *settings.headers.values()])
 
     @property
     def stream_usage(self) -> bool:
@@ -182,7 +176,8 @@ class Passthrough:
             body += received
             if len(body) > self._limits.answer_bytes_max:
                 most = self._limits.answer_bytes_max
-                raise UpstreamUnavailable(f"{self._display} sent an answer of more than {most} bytes", status=200)
+                message = f"{self._display} sent an answer of more than {most} bytes (limits.answer_bytes_max)"
+                raise UpstreamRefused(message, status=200, reason=ANSWER_TOO_LARGE)
         return bytes(body)
 
     async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:

@@ -16,8 +16,8 @@ from proxy.dialect.request import choices
 from proxy.dialect.sse import payload
 from proxy.dialect.translate import translate
 from proxy.dialect.usage import estimate_input_tokens, estimate_tokens
-from proxy.errors import UpstreamBroke, UpstreamError, UpstreamUnavailable
-from proxy.upstream.classify import classify_object, error_object
+from proxy.errors import UpstreamBroke, UpstreamError, UpstreamRefused, UpstreamUnavailable
+from proxy.upstream.classify import ANSWER_TOO_LARGE, classify_object, error_object
 from proxy.upstream.gate import Gate
 from proxy.upstream.port import Upstream, UpstreamRequest
 from proxy.upstream.providers import display_of
@@ -223,7 +223,10 @@ class Whole(Answering):
         if self._answer is not None:
             return
         if len(raw) > self._answer_bytes_max:
-            raise UpstreamUnavailable(f"{self._display} sent an answer of more than {self._answer_bytes_max} bytes")
+            message = (
+                f"{self._display} sent an answer of more than {self._answer_bytes_max} bytes (limits.answer_bytes_max)"
+            )
+            raise UpstreamRefused(message, status=200, reason=ANSWER_TOO_LARGE)
         try:
             self._answer = read_answer(raw, self._call.operation)
         except NotAnAnswer as error:
@@ -261,7 +264,9 @@ class _Attempting:
         self._call = call
         self._answering = answering
         self._place = len(call.trace.attempts)
-        call.trace.attempts.append(Attempt(model=call.model, deployment=deployment, started_at=time.monotonic()))
+        begun = Attempt(model=call.model, deployment=deployment, started_at=time.monotonic())
+        call.trace.attempts.append(begun)
+        call.ports.routes.report(begun)
 
     def __enter__(self) -> Self:
         return self
