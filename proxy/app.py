@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from proxy.call import Ports
 from proxy.chain import chain
-from proxy.config.load import Loaded
+from proxy.config import Loaded
 from proxy.config.settings import Config, Limits, UpstreamSettings
 from proxy.config.watch import watch
 from proxy.edge.asgi import application
