@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from proxy.call import Body, Operation
@@ -108,6 +109,7 @@ def _is_text_or_texts(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
+_INPUT_ITEMS: Mapping[type, str] = MappingProxyType({str: "a string", int: "an integer", list: "an array of integers"})
 _BELOW = "integer_below_min_value"
 _CHAT_FIELDS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("stream", _is_bool, "a boolean"),
@@ -180,20 +182,22 @@ def _check_input(value: object) -> None:
     if not value:
         _refuse("Invalid 'input': empty array. Send at least one text.", "input", "empty_array")
     kind = type(value[0])
-    expected = {str: "a string", int: "an integer", list: "an array of integers"}.get(kind, "a string")
-    for position, item in enumerate(value):
-        if type(item) is not kind or kind not in (str, int, list):
-            _refuse_type(f"input[{position}]", item, expected)
-        if kind is list:
-            _check_tokens(item, f"input[{position}]")
+    if kind not in _INPUT_ITEMS:
+        _refuse_type("input[0]", value[0], "a string")
+    _check_items(value, "input", kind)
+    if kind is list:
+        for position, tokens in enumerate(value):
+            path = f"input[{position}]"
+            if not tokens:
+                _refuse(f"Invalid '{path}': empty array. Send at least one token.", path, "empty_array")
+            _check_items(tokens, path, int)
 
 
-def _check_tokens(tokens: list[object], path: str) -> None:
-    if not tokens:
-        _refuse(f"Invalid '{path}': empty array. Send at least one token.", path, "empty_array")
-    for position, token in enumerate(tokens):
-        if type(token) is not int:
-            _refuse_type(f"{path}[{position}]", token, "an integer")
+def _check_items(items: list[Any], path: str, kind: type) -> None:
+    if set(map(type, items)) == {kind}:  # a million tokens are looked at without a loop of ours
+        return
+    position = next(position for position, item in enumerate(items) if type(item) is not kind)
+    _refuse_type(f"{path}[{position}]", items[position], _INPUT_ITEMS[kind])
 
 
 def _check_name(value: object, path: str) -> str:

@@ -108,6 +108,8 @@ def _input_tokens(value: object) -> int:
         return estimate_tokens(len(value))
     if not isinstance(value, list):
         return 0
+    if set(map(type, value)) == {int}:
+        return len(value)
     return sum(map(_item_tokens, value))
 
 

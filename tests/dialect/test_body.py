@@ -54,7 +54,7 @@ fragments = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(objects)
 def test_what_is_said_is_what_is_sent(body: dict[str, Any]) -> None:
     raw = json.dumps(body).encode()
@@ -65,7 +65,7 @@ def test_what_is_said_is_what_is_sent(body: dict[str, Any]) -> None:
     assert repr(parse(dump(parsed), depth_max=DEPTH_MAX)) == repr(body)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.binary(max_size=64)
     | st.lists(fragments, max_size=20).map(b"".join)
@@ -148,6 +148,14 @@ def test_lone_surrogates_and_big_integers_go_through_unchanged() -> None:
     )
 
     assert dump(parse(raw, depth_max=DEPTH_MAX)) == raw
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**18, -(10**19), 10**4299])
+def test_integers_at_the_edges_of_a_machine_word_stay_integers(number: int) -> None:
+    raw = b'{"seed":%d}' % number
+
+    assert parse(raw, depth_max=DEPTH_MAX) == {"seed": number}
+    assert dump({"seed": number}) == raw
 
 
 def test_digits_in_text_are_no_reason_to_change_anything() -> None:
