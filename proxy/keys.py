@@ -10,7 +10,7 @@ import secrets
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -203,8 +203,11 @@ def _unusable(where: str, why: str) -> ConfigError:
 class Keyring:
     """Turns what a client sent into a Principal. The rows read last are kept; a revoke in this process counts at once."""
 
-    def __init__(self, store: Store, pepper: bytes, admin_key: str | None = None) -> None:
+    def __init__(
+        self, store: Store, pepper: bytes, admin_key: str | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._pepper = pepper
         self._admin_mac = mac(pepper, admin_key.strip()) if admin_key and admin_key.strip() else None
         self._rows: OrderedDict[str, KeyRow] = OrderedDict()
@@ -260,7 +263,7 @@ class Keyring:
         if row is not None:
             self._rows.move_to_end(key_id)
             return row
-        if self._misses.get(key_id, 0.0) > time.monotonic():
+        if self._misses.get(key_id, 0.0) > self._clock():
             return None
         changes = self._changes
         row = await self._store.key(key_id)
@@ -270,7 +273,7 @@ class Keyring:
 
     def _keep(self, key_id: str, row: KeyRow | None) -> None:
         if row is None:
-            self._misses[key_id] = time.monotonic() + MISS_KEPT_S
+            self._misses[key_id] = self._clock() + MISS_KEPT_S
             self._misses.move_to_end(key_id)
             _shorten(self._misses, MISSES_KEPT_MAX)
             return

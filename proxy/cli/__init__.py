@@ -1,0 +1,130 @@
+"""The command ``orch``: a table of commands, each imported only when it is run, and one place that makes errors of one line.
+
+Exit codes: 0 done · 1 not ok (``check``, ``ledger verify``, ``demo`` found something wrong, or an error of ours) · 2 wrong
+usage or input, nothing changed · 3 the store cannot be had · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from proxy import __version__
+from proxy.errors import CallerError, ConfigError, JournalUnavailable, OrchError, Overloaded
+
+TABLE = {
+    "serve": "Start the proxy.",
+    "check": "Check the configuration and say what is wrong with it.",
+    "demo": "Start a proxy with a mock provider and make real calls through it.",
+    "keys": "Create, list and revoke keys.",
+    "users": "Create users, give them energy, read their balance.",
+    "ledger": "Check the ledger's books.",
+}
+"""Command -> what it is for. Each is the module of that name beside this file, with its Typer ``app``."""
+
+HELP = f"""AI Orchestrator {__version__}: an OpenAI-compatible proxy with exact energy balances.
+
+\b
+Example:
+  orch serve
+  orch users create ana --energy 25
+  orch keys create --user ana
+
+\b
+Exit codes:
+  0 done   1 not ok   2 wrong usage or input, nothing changed   3 the store cannot be had
+"""
+
+
+class Exit(IntEnum):
+    OK = 0
+    NOT_OK = 1
+    USAGE = 2
+    STORE = 3
+    INTERRUPTED = 130
+
+
+class Orch(TyperGroup):
+    """Lists its commands from the table, and imports the one that is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed and load(str(name)), rest
+
+
+def load(name: str) -> Any:
+    """The command of one row of the table, imported now."""
+    return typer.main.get_command(importlib.import_module(f"proxy.cli.{name}").app)
+
+
+def table() -> Orch:
+    """``orch`` itself: the names and what they are for, nothing imported."""
+    commands = [TyperCommand(name, help=text) for name, text in TABLE.items()]
+    return Orch(name="orch", help=HELP, commands=commands, rich_markup_mode=None, context_settings=CONTEXT)
+
+
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+
+
+def main() -> None:
+    """Run ``orch`` with the arguments of this process, and end it with the command's exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. Whatever goes wrong is one line on stderr, never a traceback."""
+    try:
+        ended = table().main(args=list(arguments) or ["--help"], prog_name="orch", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output left: not an error of ours, and nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NOT_OK
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception as error:
+        code, message = explained(cause(error))
+        print(f"orch: {message}", file=sys.stderr)
+        return code
+    return int(ended or 0)
+
+
+def cause(error: Exception) -> Exception:
+    """The first error inside groups of errors."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def explained(error: Exception) -> tuple[Exit, str]:
+    """The exit code of an error and its one line."""
+    match error:
+        case typer.TyperException():
+            return Exit.USAGE, f"{one_line(error.format_message())} See '{command_path(error)} --help'."
+        case ConfigError(problems=[first, *more]):
+            rest = f" ({len(more)} more; `orch check` lists all)" if more else ""
+            return Exit.USAGE, f"{one_line(str(first))}{rest}"
+        case CallerError():
+            return Exit.USAGE, one_line(error.message)
+        case JournalUnavailable() | Overloaded():
+            return Exit.STORE, one_line(error.message)
+        case OrchError():
+            return Exit.NOT_OK, one_line(error.message)
+        case _:
+            return Exit.NOT_OK, one_line(f"internal error, please report it: {type(error).__name__}: {error}")
+
+
+def command_path(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "orch"
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one space, and nothing that a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))

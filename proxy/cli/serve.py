@@ -1,0 +1,22 @@
+"""``orch serve``: start the proxy and serve until a signal."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from proxy import server
+from proxy.cli.ledgers import ConfigOption
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(epilog="Example: orch serve --config config.yaml --listen 127.0.0.1:4000")
+def serve(
+    config: ConfigOption = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Instead of server.listen.")] = None,
+) -> None:
+    """Start the proxy and serve until SIGTERM or Ctrl-C."""
+    server.run(config, listen=listen, environ=os.environ)

@@ -1,0 +1,103 @@
+"""The house rules of the repository as a test: every module has its test file, what tracked files say, what the locks pin."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def python_files(folder: str) -> list[str]:
+    return [str(file.relative_to(ROOT)) for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def untested(modules: list[str], tests: set[str]) -> list[str]:
+    """Modules without a test file: ``proxy/a/b.py`` is tested by ``tests/a/test_b.py`` or ``tests/a/test_a_b.py``.
+
+    A package's ``__init__`` and ``__main__`` are tested by the files of what they gather.
+    """
+    missing = []
+    for module in modules:
+        folder, stem = Path(module).parent.relative_to("proxy"), Path(module).stem
+        candidates = (f"test_{stem}.py", f"test_{folder.name}_{stem}.py")
+        if not stem.startswith("__") and not any(str(Path("tests") / folder / name) in tests for name in candidates):
+            missing.append(module)
+    return missing
+
+
+def test_every_module_has_its_test_file() -> None:
+    modules = [module for module in python_files("proxy") if "/migrations/" not in module]
+    missing = untested(modules, set(python_files("tests")))
+    assert not missing, "\n".join(missing)
+
+
+def test_a_module_without_a_test_file_is_found() -> None:
+    modules = ["proxy/keys.py", "proxy/edge/asgi.py", "proxy/journal/sqlite.py", "proxy/__main__.py"]
+    assert untested(modules, {"tests/test_keys.py", "tests/journal/test_journal_sqlite.py"}) == ["proxy/edge/asgi.py"]
+
+
+HOSTS = r"(pypi\.org|pythonhosted\.org|npmjs\.(org|com)|crates\.io|anaconda\.(org|com)|proxy\.golang\.org|ghcr\.io|docker\.io)"
+PATHS = r"(^|[\s\"'=(:])/(root|work|home/\w+|Users/\w+|opt/wheels)(/|\b)"
+SAYS = (HOSTS, PATHS)
+
+
+def says(text: str, pattern: str) -> list[int]:
+    return [number for number, line in enumerate(text.splitlines(), 1) if re.search(pattern, line)]
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    files = (ROOT / name for name in listed.split("\0") if name)
+    return [file for file in files if file.is_file() and file != Path(__file__).resolve()]
+
+
+def in_a_checkout() -> bool:
+    return (ROOT / ".git").exists()
+
+
+@pytest.mark.skipif(not in_a_checkout(), reason="git says which files are tracked")
+@pytest.mark.parametrize("pattern", SAYS)
+def test_no_tracked_file_names_package_hosts_or_this_machine(pattern: str) -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{line}"
+        for file in tracked()
+        for line in says(file.read_bytes().decode("utf-8", "replace"), pattern)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(("pattern", "line"), [(HOSTS, "see pypi.org"), (PATHS, "cd /work/main"), (PATHS, "'/root/x'")])
+def test_a_line_that_names_them_is_found(pattern: str, line: str) -> None:
+    assert says(line, pattern) == [1]
+
+
+# 1.82.7, 1.82.8 and 1.107.0 carried malware; from 1.106.3 on it needs a certifi that does not resolve.
+PINNED = "1.106.2"
+
+
+def litellm_pins(lock: str) -> list[str]:
+    return re.findall(r"^litellm==(\S+)", lock, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_the_locks_pin_the_one_good_litellm(name: str) -> None:
+    lock = (ROOT / name).read_text()
+    assert litellm_pins(lock) == [PINNED]
+    assert unhashed(lock) == []
+
+
+def unhashed(lock: str) -> list[str]:
+    """Requirements that no hash pins."""
+    entries = re.split(r"\n(?=[A-Za-z0-9])", lock)
+    return [
+        entry.split("==")[0] for entry in entries if re.match(r"[A-Za-z0-9]", entry) and "--hash=sha256:" not in entry
+    ]
+
+
+def test_a_lock_with_another_litellm_or_without_hashes_is_found() -> None:
+    assert litellm_pins("a==1 \\\n    --hash=sha256:00\nlitellm==1.82.7 \\\n    --hash=sha256:00\n") == ["1.82.7"]
+    assert unhashed("a==1 \\\n    --hash=sha256:00\nb==2\n") == ["b"]
