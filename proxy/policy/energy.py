@@ -68,7 +68,7 @@ class Energy(PolicyBase):
         known = self.prices.actions_for(call.operation)
         if action not in known:
             raise BadRequest(
-                f"No action named {action[:100]!r} for {call.operation.value} calls{did_you_mean(action, known)}."
+                f"No action named {action[:100]!r} for {call.operation.value} calls{did_you_mean(action, known) or '.'}"
                 f" Known: {listing(known)}.",
                 param="metadata.action",
                 reason="unknown_action",

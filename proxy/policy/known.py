@@ -37,7 +37,7 @@ def _not_found(call: Call) -> NotFound:
     names = _allowed(call)
     asked = call.requested_model
     return NotFound(
-        f"The model {asked[:100]!r} does not exist{did_you_mean(asked, names)}. Available: {listing(names)}.",
+        f"The model {asked[:100]!r} does not exist{did_you_mean(asked, names) or '.'} Available: {listing(names)}.",
         reason="model_not_found",
         param="model",
     )

@@ -96,7 +96,7 @@ class Health:
             if breaker.failures == FAILURES_MAX:
                 self._open(breaker, COOLDOWN_S)
         elif attempt.started_at >= breaker.opened_at + breaker.cooldown_s:
-            # A probe failed. Attempts that began before it opened are old news: a hundred of them must not double it a hundred times.
+            # A probe failed. Attempts from before it opened are old news: a hundred must not double it a hundred times.
             self._open(breaker, min(2 * breaker.cooldown_s, COOLDOWN_S_MAX))
 
     def _open(self, breaker: _Breaker, cooldown_s: float) -> None:

@@ -37,9 +37,12 @@ class Table:
         return tuple(place for place in self._models[model].deployments if place.id not in tried and healthy(place))
 
     def report(self, attempt: Attempt) -> None:
-        """Health learns from each attempt; one that has ended pays into the budget of repeats."""
+        """Health learns from each attempt; one that has ended pays into the budget of repeats.
+
+        One that was cut by us pays nothing: if the upstream's silence was why, it is reported once more, as what it was.
+        """
         self._health.record(attempt)
-        if attempt.ended_at is not None:
+        if attempt.ended_at is not None and attempt.error != "cancelled":
             self._budget.called()
 
     def may_repeat(self) -> bool:
