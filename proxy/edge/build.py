@@ -45,7 +45,7 @@ def build(ctx: Context, version: Version, operation: Operation, raw: bytes) -> C
     whole = parse(raw, depth_max=version.limits.json_depth_max)
     check(whole, operation)
     body, own = take_own(whole)
-    stream = bool(body.get("stream"))
+    stream = operation is Operation.CHAT and bool(body.get("stream"))
     options = body.get("stream_options")
     model = str(body["model"])
     return replace(

@@ -93,3 +93,9 @@ def test_a_draft_knows_the_caller_and_the_user_it_named() -> None:
     call = draft(_context(SERVICE, x_orch_user="ben"), VERSION, Operation.CHAT)
 
     assert (call.id, call.payer, call.model) == ("id-1", Account("app", "ben"), "")
+
+
+def test_embeddings_are_never_streamed_whatever_the_body_says() -> None:
+    raw = b'{"model": "e", "input": "a", "stream": true}'
+
+    assert build(_context(), VERSION, Operation.EMBEDDINGS, raw).stream is False
