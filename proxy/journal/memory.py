@@ -1,0 +1,366 @@
+"""The ledger in memory: the twin of the SQLite one for tests, in plain Python, with the same answers and the same rows."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+import orjson
+
+from proxy.call import How, Opening
+from proxy.errors import JournalUnavailable, NotFound, OrchError
+from proxy.journal.clock import Clock, unix_ms
+from proxy.journal.port import (
+    Balance,
+    CallFacts,
+    Close,
+    Closed,
+    Exhausted,
+    Grant,
+    KeyRow,
+    NewUser,
+    Refuse,
+    Reserve,
+    Reserved,
+    Violation,
+)
+from proxy.journal.rules import (
+    PRIORITY,
+    check_grant,
+    key_exists,
+    no_account,
+    opening_ref,
+    other_grant,
+    user_exists,
+)
+
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class _Account:
+    plan: str
+    balance: int = 0
+    held: int = 0
+
+
+@dataclass(slots=True)
+class _Grant:
+    id: int
+    op: Grant
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: str
+    account: str
+    grant: int
+    points: int
+    call_id: str | None = None
+
+
+class MemoryStore:
+    """An implementation of ``port.Store``: every operation is done when its method returns."""
+
+    def __init__(self, *, owner: str = "memory", now_ms: Callable[[], int] = unix_ms) -> None:
+        self._owner = owner
+        self._now_ms = Clock(now_ms)
+        self._accounts: dict[str, _Account] = {}
+        self._grants: list[_Grant] = []
+        self._entries: list[_Entry] = []
+        self._calls: dict[str, dict[str, Any]] = {}
+        self._keys: dict[str, KeyRow] = {}
+        self._policies: dict[str, dict[str, str]] = {}
+        self._closed = False
+
+    def reserve(self, op: Reserve) -> Future[Reserved | Exhausted]:
+        return self._do(lambda: self._reserve(op))
+
+    def raise_hold(self, call_id: str, *, points: int, points_if_unknown: int) -> Future[bool]:
+        return self._do(lambda: self._raise_hold(call_id, points, points_if_unknown))
+
+    def close(self, op: Close) -> Future[Closed]:
+        return self._do(lambda: self._close(op))
+
+    def withdraw(self, call_id: str) -> Future[None]:
+        return self._do(lambda: self._withdraw(call_id))
+
+    def refuse(self, op: Refuse) -> Future[None]:
+        refused = {"error": op.error, "error_message": op.message}
+        return self._do(lambda: self._write(op.facts, state="refused", closed_at=self._now_ms(), **refused))
+
+    def create_user(self, op: NewUser) -> Future[Balance]:
+        return self._do(lambda: self._create_user(op))
+
+    def grant(self, op: Grant) -> Future[Balance]:
+        return self._do(lambda: self._grant(op))
+
+    def create_key(self, row: KeyRow) -> Future[None]:
+        return self._do(lambda: self._create_key(row))
+
+    def revoke_key(self, key_id: str) -> Future[bool]:
+        return self._do(lambda: self._revoke_key(key_id))
+
+    def keep_policy_version(self, version: str, files: Mapping[str, str]) -> Future[None]:
+        return self._do(lambda: self._keep(version, files))
+
+    async def balance(self, account: str) -> Balance | None:
+        return self._shown(account) if account in self._accounts else None
+
+    async def call(self, call_id: str) -> Mapping[str, Any] | None:
+        row = self._calls.get(call_id)
+        return None if row is None else dict(row)
+
+    async def key(self, key_id: str) -> KeyRow | None:
+        return self._keys.get(key_id)
+
+    async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]:
+        rows = [row for row in self._keys.values() if namespace in (None, row.namespace)]
+        return sorted(rows, key=lambda row: (row.created_at, row.id))
+
+    async def verify(self) -> Sequence[Violation]:
+        return [*self._broken_accounts(), *self._broken_calls()]
+
+    async def healthy(self) -> bool:
+        return not self._closed
+
+    async def aclose(self) -> None:
+        self._closed = True
+
+    def _do(self, work: Callable[[], R]) -> Future[R]:
+        future: Future[R] = asyncio.get_running_loop().create_future()
+        try:
+            if self._closed:
+                raise JournalUnavailable("the ledger is closed")
+            future.set_result(work())
+        except (OrchError, AssertionError) as error:
+            future.set_exception(error)
+        return future
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _reserve(self, op: Reserve) -> Reserved | Exhausted:
+        account = op.facts.account
+        if op.facts.id in self._calls:
+            return self._as_the_first_time(op)
+        fits = self._first_that_fits(op)
+        if fits is None and account not in self._accounts:
+            self._open(account, op.opening)
+            fits = self._first_that_fits(op)
+        available = self._shown(account).available
+        if fits is None:
+            required = min(offer.points for offer in op.offers)
+            turned_on = {"points_required": required, "points_available": available, "error": "insufficient_energy"}
+            self._write(op.facts, state="refused", closed_at=self._now_ms(), **turned_on)
+            return Exhausted(required=required, available=available)
+        offer = op.offers[fits]
+        self._accounts[account].held += offer.points
+        self._write(
+            op.facts,
+            state="open",
+            model=offer.model,
+            points_held=offer.points,
+            points_if_unknown=offer.points_if_unknown,
+            points_required=op.offers[0].points,
+            points_available=available,
+            downgraded_from=op.offers[0].model if fits else None,
+            owner=self._owner,
+        )
+        return Reserved(offer=fits, remaining=available - offer.points)
+
+    def _first_that_fits(self, op: Reserve) -> int | None:
+        if op.facts.account not in self._accounts:
+            return None
+        available = self._shown(op.facts.account).available
+        return next((index for index, offer in enumerate(op.offers) if offer.points <= available), None)
+
+    def _as_the_first_time(self, op: Reserve) -> Reserved | Exhausted:
+        row = self._calls[op.facts.id]
+        assert row["account"] == op.facts.account, f"call {op.facts.id} belongs to another account"
+        if row["state"] == "closed":
+            raise JournalUnavailable(f"call {op.facts.id} has been closed already")
+        if row["state"] == "refused":
+            return Exhausted(required=row["points_required"] or 0, available=row["points_available"] or 0)
+        index = next(index for index, offer in enumerate(op.offers) if offer.model == row["model"])
+        return Reserved(offer=index, remaining=self._shown(op.facts.account).available)
+
+    def _write(self, facts: CallFacts, **columns: Any) -> None:
+        if facts.id in self._calls:
+            return
+        namespace, _, user = facts.account.partition("/")
+        asked = asdict(facts) | {"namespace": namespace, "user_id": user, "stream": int(facts.stream)}
+        self._calls[facts.id] = (
+            dict.fromkeys(CALL_COLUMNS) | UNCHARGED | asked | {"created_at": self._now_ms()} | columns
+        )
+
+    def _raise_hold(self, call_id: str, points: int, points_if_unknown: int) -> bool:
+        row = self._calls.get(call_id)
+        if row is None or row["state"] != "open":
+            raise JournalUnavailable(f"call {call_id} is not open")
+        account = self._accounts[row["account"]]
+        more = points - row["points_held"]
+        if more <= 0:
+            return True
+        if more > account.balance - account.held:
+            return False
+        account.held += more
+        row.update(points_held=points, points_if_unknown=points_if_unknown)
+        return True
+
+    def _close(self, op: Close) -> Closed:
+        row = self._calls.get(op.call_id)
+        if row is None:
+            raise NotFound(f"no call {op.call_id}")
+        account = self._accounts.get(row["account"])
+        if row["state"] != "open" or account is None:
+            left = 0 if account is None else account.balance - account.held
+            return Closed(charged=row["points_charged"] - row["points_refunded"], remaining=left, already=True)
+        charged, held = op.points_charged, row["points_held"]
+        assert 0 <= charged <= held, f"call {op.call_id}: a charge of {charged} on a hold of {held}"
+        account.held -= held
+        account.balance -= charged
+        self._burn(row["account"], charged, op.call_id)
+        row.update(_ended(op), model=op.model or row["model"], state="closed", closed_at=self._now_ms())
+        return Closed(charged=charged, remaining=account.balance - account.held)
+
+    def _burn(self, account: str, points: int, call_id: str) -> None:
+        mine = [grant for grant in self._grants if grant.op.account == account and grant.remaining]
+        for grant in sorted(mine, key=lambda grant: (PRIORITY[grant.op.kind], grant.id)):
+            part = min(points, grant.remaining)
+            if part:
+                points -= part
+                grant.remaining -= part
+                self._entries.append(_Entry("settle", account, grant.id, -part, call_id))
+        assert points == 0, f"account {account}: its grants are {points} points short of its balance"
+
+    def _withdraw(self, call_id: str) -> None:
+        row = self._calls.get(call_id)
+        if row is None:
+            return
+        if row["state"] == "open":
+            self._close(Close(call_id=call_id, how=How.NOT_RECORDED, points_charged=0, error=How.NOT_RECORDED))
+            return
+        if row["points_charged"] > row["points_refunded"]:
+            self._refund(row)
+
+    def _refund(self, row: dict[str, Any]) -> None:
+        burnt = [entry for entry in self._entries if entry.kind == "settle" and entry.call_id == row["id"]]
+        for entry in burnt:
+            self._grants[entry.grant - 1].remaining -= entry.points
+            self._entries.append(replace(entry, kind="refund", points=-entry.points))
+        self._accounts[row["account"]].balance += row["points_charged"]
+        row.update(points_refunded=row["points_charged"], how=How.NOT_RECORDED.value)
+
+    # --- accounts and keys --------------------------------------------------------------------------------------------
+
+    def _open(self, account: str, opening: Opening) -> None:
+        self._accounts[account] = _Account(opening.plan)
+        if opening.points:
+            self._add(Grant(account=account, points=opening.points, kind="plan", source_ref=opening_ref(account)))
+
+    def _add(self, op: Grant) -> None:
+        grant = _Grant(len(self._grants) + 1, op, op.points)
+        self._grants.append(grant)
+        self._accounts[op.account].balance += op.points
+        self._entries.append(_Entry("grant", op.account, grant.id, op.points))
+
+    def _create_user(self, op: NewUser) -> Balance:
+        found = self._accounts.get(op.account)
+        if found is None:
+            self._open(op.account, op.opening)
+            return self._shown(op.account)
+        first = self._granted(opening_ref(op.account))
+        if Opening(found.plan, first.points if first else 0) != op.opening:
+            raise user_exists(op.account)
+        return self._shown(op.account)
+
+    def _grant(self, op: Grant) -> Balance:
+        check_grant(op)
+        if op.account not in self._accounts:
+            raise no_account(op.account)
+        before = self._granted(op.source_ref)
+        if before is None:
+            self._add(op)
+        elif (before.account, before.points, before.kind) != (op.account, op.points, op.kind):
+            raise other_grant(op)
+        return self._shown(op.account)
+
+    def _granted(self, source_ref: str | None) -> Grant | None:
+        if source_ref is None:
+            return None
+        return next((grant.op for grant in self._grants if grant.op.source_ref == source_ref), None)
+
+    def _shown(self, account: str) -> Balance:
+        found = self._accounts[account]
+        return Balance(account=account, plan=found.plan, balance=found.balance, held=found.held)
+
+    def _create_key(self, row: KeyRow) -> None:
+        if row.id in self._keys:
+            raise key_exists(row.id)
+        self._keys[row.id] = row
+
+    def _revoke_key(self, key_id: str) -> bool:
+        row = self._keys.get(key_id)
+        if row is None:
+            return False
+        if row.revoked_at is None:
+            self._keys[key_id] = replace(row, revoked_at=self._now_ms())
+        return True
+
+    def _keep(self, version: str, files: Mapping[str, str]) -> None:
+        self._policies.setdefault(version, dict(files))
+
+    # --- the invariants -----------------------------------------------------------------------------------------------
+
+    def _broken_accounts(self) -> Iterable[Violation]:
+        for name, account in self._accounts.items():
+            entries = sum(entry.points for entry in self._entries if entry.account == name)
+            grants = sum(grant.remaining for grant in self._grants if grant.op.account == name)
+            open_calls = sum(
+                row["points_held"] for row in self._calls.values() if (row["account"], row["state"]) == (name, "open")
+            )
+            if not (account.balance == entries == grants and account.held == open_calls <= account.balance):
+                yield Violation("balance and held", name, f"{account}, {entries=}, {grants=}, {open_calls=}")
+
+    def _broken_calls(self) -> Iterable[Violation]:
+        for row in self._calls.values():
+            settled = -self._sum(row["id"], "settle")
+            refunded = self._sum(row["id"], "refund")
+            charged = row["points_charged"]
+            if not (charged == settled <= row["points_held"] and row["points_refunded"] == refunded <= charged):
+                yield Violation("charge and refund", row["id"], f"{settled=}, {refunded=}, {row}")
+
+    def _sum(self, call_id: str, kind: str) -> int:
+        return sum(entry.points for entry in self._entries if (entry.call_id, entry.kind) == (call_id, kind))
+
+
+CALL_COLUMNS = (
+    *("id", "account", "namespace", "user_id", "workspace", "prospect", "key_id", "operation", "action"),
+    *("requested_model", "model", "upstream", "provider", "upstream_model", "state", "how", "points_held"),
+    *("points_if_unknown", "points_charged", "points_refunded", "points_required", "points_available", "owner"),
+    *("policy_version", "price_version", "downgraded_from", "stream", "attempts", "finish_reasons", "input_tokens"),
+    *("output_tokens", "cached_input_tokens", "usage_estimated", "cost_nanousd", "error", "error_message"),
+    *("first_content_ms", "duration_ms", "created_at", "closed_at"),
+)
+UNCHARGED = {
+    "points_held": 0,
+    "points_if_unknown": 0,
+    "points_charged": 0,
+    "points_refunded": 0,
+    "usage_estimated": 0,
+}
+
+
+def _ended(op: Close) -> dict[str, Any]:
+    columns = asdict(op) | {"usage_estimated": int(op.usage_estimated), "how": str(op.how)}
+    columns |= {"attempts": _json(op.attempts), "finish_reasons": _json(op.finish_reasons)}
+    del columns["call_id"]
+    return columns
+
+
+def _json(items: Sequence[object]) -> str:
+    return orjson.dumps(items).decode()

@@ -1,0 +1,42 @@
+"""What every ledger accepts and how it says no, whatever it is stored in."""
+
+from __future__ import annotations
+
+from proxy.errors import BadRequest, NotFound
+from proxy.journal.port import Grant
+
+PRIORITY = {"plan": 10, "promo": 20, "adjust": 30, "pack": 40}
+"""Burn order by kind, lowest first: what lapses soonest goes before what was bought."""
+
+OWN_REFS = "plan:"
+"""``source_ref`` of the grants the ledger makes by itself begins with this."""
+
+
+def opening_ref(account: str) -> str:
+    return f"{OWN_REFS}{account}:opening"
+
+
+def check_grant(op: Grant) -> None:
+    """Raises BadRequest for what no ledger takes."""
+    if op.points < 1:
+        raise BadRequest(f"a grant gives at least 1 point, not {op.points}", param="points")
+    if op.kind not in PRIORITY:
+        raise BadRequest(f"no kind of grant {op.kind!r}; there are {', '.join(PRIORITY)}", param="kind")
+    if op.source_ref is not None and op.source_ref.startswith(OWN_REFS):
+        raise BadRequest(f"source_ref may not begin with {OWN_REFS!r}: those are the ledger's own", param="source_ref")
+
+
+def no_account(account: str) -> NotFound:
+    return NotFound(f"there is no account {account!r}", param="user")
+
+
+def user_exists(account: str) -> BadRequest:
+    return BadRequest(f"the account {account!r} exists with another opening", reason="user_exists", param="user")
+
+
+def other_grant(op: Grant) -> BadRequest:
+    return BadRequest(f"another grant was made with the source_ref {op.source_ref!r}", param="source_ref")
+
+
+def key_exists(key_id: str) -> BadRequest:
+    return BadRequest(f"there is a key {key_id!r} already", reason="key_exists")

@@ -1,0 +1,133 @@
+"""The ledger's invariants as SQL: each query returns no row while the books are right.
+
+Columns of every query: the row that is wrong, then the figures in words. ``?`` is the number of rows wanted. Run them
+from one snapshot, or a call that closes meanwhile looks like a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from proxy.journal.port import Violation
+
+ROWS_MAX = 100
+"""Violations named of each invariant."""
+
+BALANCE_IS_ENTRIES = """
+SELECT a.id, printf('balance %d, entries %d', a.balance, COALESCE(e.points, 0))
+FROM accounts a LEFT JOIN (SELECT account, SUM(points) AS points FROM entries GROUP BY account) e ON e.account = a.id
+WHERE a.balance <> COALESCE(e.points, 0)
+LIMIT ?
+"""
+
+BALANCE_IS_GRANTS = """
+SELECT a.id, printf('balance %d, unclosed grants %d', a.balance, COALESCE(g.points, 0))
+FROM accounts a LEFT JOIN (
+    SELECT account, SUM(remaining) AS points FROM grants WHERE closed_at IS NULL GROUP BY account
+) g ON g.account = a.id
+WHERE a.balance <> COALESCE(g.points, 0)
+LIMIT ?
+"""
+
+HELD_IS_OPEN_CALLS = """
+SELECT a.id, printf('held %d, open calls %d', a.held, COALESCE(c.points, 0))
+FROM accounts a LEFT JOIN (
+    SELECT account, SUM(points_held) AS points FROM calls WHERE state = 'open' GROUP BY account
+) c ON c.account = a.id
+WHERE a.held <> COALESCE(c.points, 0)
+LIMIT ?
+"""
+
+HELD_WITHIN_BALANCE = """
+SELECT id, printf('held %d, balance %d', held, balance) FROM accounts WHERE NOT (0 <= held AND held <= balance) LIMIT ?
+"""
+
+GRANT_WITHIN_AMOUNT = """
+SELECT id, printf('remaining %d of %d, closed at %s', remaining, amount, COALESCE(closed_at, 'no time')) FROM grants
+WHERE NOT (0 <= remaining AND remaining <= amount AND (closed_at IS NULL OR remaining = 0))
+LIMIT ?
+"""
+
+GRANT_IS_ENTRIES = """
+SELECT g.id, printf('remaining %d, entries %d', g.remaining, COALESCE(e.points, 0))
+FROM grants g LEFT JOIN (SELECT grant_id, SUM(points) AS points FROM entries GROUP BY grant_id) e ON e.grant_id = g.id
+WHERE g.remaining <> COALESCE(e.points, 0)
+LIMIT ?
+"""
+
+ENTRIES_CHAIN = """
+SELECT seq, printf('balance_after %d, entries so far %d', balance_after, so_far) FROM (
+    SELECT seq, balance_after, SUM(points) OVER (PARTITION BY account ORDER BY seq) AS so_far FROM entries
+)
+WHERE balance_after <> so_far
+LIMIT ?
+"""
+
+CHARGE_IS_SETTLED = """
+SELECT id, printf('charged %d, settled %d, held %d, %s', points_charged, settled, points_held, state) FROM (
+    SELECT id, points_charged, points_held, state, COALESCE(
+        (SELECT -SUM(points) FROM entries WHERE call_id = calls.id AND kind = 'settle'), 0
+    ) AS settled
+    FROM calls
+)
+WHERE points_charged <> settled OR points_charged > points_held OR (state <> 'closed' AND points_charged <> 0)
+LIMIT ?
+"""
+
+REFUND_WITHIN_CHARGE = """
+SELECT id, printf('refunded %d, refund entries %d, charged %d', points_refunded, given_back, points_charged) FROM (
+    SELECT id, points_charged, points_refunded, COALESCE(
+        (SELECT SUM(points) FROM entries WHERE call_id = calls.id AND kind = 'refund'), 0
+    ) AS given_back
+    FROM calls
+)
+WHERE points_refunded <> given_back OR points_refunded > points_charged
+LIMIT ?
+"""
+
+CLOSED_ONCE = """
+SELECT id, printf('%s, how %s, closed at %s', state, COALESCE(how, 'unknown to us'), COALESCE(closed_at, 'no time'))
+FROM calls
+WHERE (state = 'open') <> (closed_at IS NULL) OR (state = 'closed') <> (how IS NOT NULL)
+LIMIT ?
+"""
+
+ENTRY_OF_PAYER = """
+SELECT e.seq, printf('entry of %s, call of %s, grant of %s', e.account, COALESCE(c.account, 'nobody'), g.account)
+FROM entries e LEFT JOIN calls c ON c.id = e.call_id LEFT JOIN grants g ON g.id = e.grant_id
+WHERE g.account IS NOT e.account OR (e.call_id IS NOT NULL AND c.account IS NOT e.account)
+LIMIT ?
+"""
+
+OPEN_CALL_HAS_OWNER = """
+SELECT id, printf('open, owner %s, account %s', COALESCE(owner, 'nobody'), account) FROM calls
+WHERE state = 'open' AND (
+    owner IS NOT (SELECT owner FROM calls WHERE state = 'open' ORDER BY rowid DESC LIMIT 1)
+    OR account NOT IN (SELECT id FROM accounts)
+)
+LIMIT ?
+"""
+
+INVARIANTS: Mapping[str, str] = MappingProxyType(
+    {
+        "balance is the sum of its entries": BALANCE_IS_ENTRIES,
+        "balance is the sum of its unclosed grants": BALANCE_IS_GRANTS,
+        "held is the sum of its open calls": HELD_IS_OPEN_CALLS,
+        "held is within the balance": HELD_WITHIN_BALANCE,
+        "a grant keeps between nothing and its amount, and nothing once closed": GRANT_WITHIN_AMOUNT,
+        "a grant is the sum of its entries": GRANT_IS_ENTRIES,
+        "an entry's balance is the sum of the entries up to it": ENTRIES_CHAIN,
+        "a call's charge is what was settled, within its hold": CHARGE_IS_SETTLED,
+        "a call's refund is what was given back, within its charge": REFUND_WITHIN_CHARGE,
+        "a call is closed once": CLOSED_ONCE,
+        "an entry is of the payer of its call and its grant": ENTRY_OF_PAYER,
+        "an open call has an account and a living owner": OPEN_CALL_HAS_OWNER,
+    }
+)
+
+
+def violation(invariant: str, row: Sequence[Any]) -> Violation:
+    """A row that one of the queries returned, in words."""
+    return Violation(invariant, str(row[0]), str(row[1]))
