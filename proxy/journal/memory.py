@@ -91,7 +91,7 @@ class MemoryStore:
 
     def refuse(self, op: Refuse) -> Future[None]:
         refused = {"error": op.error, "error_message": op.message}
-        return self._do(lambda: self._write(op.facts, state="refused", closed_at=self._now_ms(), **refused))
+        return self._do(lambda: self._write(op.facts, state="refused", **refused))
 
     def create_user(self, op: NewUser) -> Future[Balance]:
         return self._do(lambda: self._create_user(op))
@@ -155,7 +155,7 @@ class MemoryStore:
         if fits is None:
             required = min(offer.points for offer in op.offers)
             turned_on = {"points_required": required, "points_available": available, "error": "insufficient_energy"}
-            self._write(op.facts, state="refused", closed_at=self._now_ms(), **turned_on)
+            self._write(op.facts, state="refused", **turned_on)
             return Exhausted(required=required, available=available)
         offer = op.offers[fits]
         self._accounts[account].held += offer.points
@@ -193,9 +193,9 @@ class MemoryStore:
             return
         namespace, _, user = facts.account.partition("/")
         asked = asdict(facts) | {"namespace": namespace, "user_id": user, "stream": int(facts.stream)}
-        self._calls[facts.id] = (
-            dict.fromkeys(CALL_COLUMNS) | UNCHARGED | asked | {"created_at": self._now_ms()} | columns
-        )
+        at = self._now_ms()
+        times = {"created_at": at, "closed_at": at if columns["state"] == "refused" else None}
+        self._calls[facts.id] = dict.fromkeys(CALL_COLUMNS) | UNCHARGED | asked | times | columns
 
     def _raise_hold(self, call_id: str, points: int, points_if_unknown: int) -> bool:
         row = self._calls.get(call_id)

@@ -255,4 +255,6 @@ def _translated(error: Exception) -> Exception:
         return BadRequest("text that is not Unicode cannot be recorded (a lone surrogate)")
     if isinstance(error, OverflowError):
         return BadRequest("a number beyond 64 bits cannot be recorded")
+    if isinstance(error, sqlite3.IntegrityError):
+        return AssertionError(f"the ledger would break a rule of its own: {error}")
     return error
