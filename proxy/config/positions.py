@@ -48,7 +48,7 @@ def read_yaml(text: str, file: str, problems: list[Problem]) -> Node | None:
         return _Reading(file, problems).node(root, ())
     except yaml.reader.ReaderError as error:
         line, column = _line_and_column(text[: error.position])
-        message = f"the character U+{ord(str(error.character)):04X} is not allowed in YAML: remove it"
+        message = f"the character U+{int(error.character):04X} is not allowed in YAML: remove it"
         problems.append(Problem(file, line, column, "", message))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -74,7 +74,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.depth >= DEPTH_MAX:
-            raise _refused(self.get_mark(), f"nested deeper than {DEPTH_MAX} levels: flatten it")
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise _refused(mark, f"nested deeper than {DEPTH_MAX} levels: flatten it")
         self.depth += 1
         try:
             return super().compose_node(parent, index)

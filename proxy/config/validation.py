@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -50,7 +50,7 @@ def validate(shape: type[S], node: Node, problems: list[Problem], *, prefix: Loc
     told: dict[tuple[Place, str], list[str]] = {}
     for misfit in misfits:
         location = _real(misfit["loc"], node)
-        if find(node, location).refused:
+        if find(node, location).refused or _follows(misfit, misfits):
             continue
         place, path, message = _told(misfit, location, node, schema)
         told.setdefault((place, path_text((*prefix, *path))), []).append(message)
@@ -59,6 +59,14 @@ def validate(shape: type[S], node: Node, problems: list[Problem], *, prefix: Loc
         problem_at(place, path, " or ".join(dict.fromkeys(messages))) for (place, path), messages in told.items()
     ]
     return None
+
+
+def _follows(misfit: ErrorDetails, misfits: Sequence[ErrorDetails]) -> bool:
+    """A list is also too short where one of its items is wrong."""
+    loc = misfit["loc"]
+    return misfit["type"] == "too_short" and any(
+        other is not misfit and other["loc"][: len(loc)] == loc for other in misfits
+    )
 
 
 def _real(loc: tuple[int | str, ...], node: Node) -> Location:
@@ -95,9 +103,16 @@ def _words(misfit: ErrorDetails) -> str:
     context = misfit.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error") or misfit["msg"])
+    if kind in ("too_short", "too_long"):
+        return f"must have at {'least' if kind == 'too_short' else 'most'} {_limit(context)}, not {context['actual_length']}"
     if kind in _WORDING:
         return _WORDING[kind]
     return misfit["msg"].replace("Input should", "must").replace("String should", "must")
+
+
+def _limit(context: Mapping[str, Any]) -> str:
+    limit = context.get("min_length", context.get("max_length"))
+    return f"{limit} item" if limit == 1 else f"{limit} items"
 
 
 def _shown(misfit: ErrorDetails) -> str:
