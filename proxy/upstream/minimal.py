@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.dialect.body import dump
+
 DEPTH_MAX = 32
 ITEMS_MAX = 64
+VALUES_MAX = 2_000
+VALUE_BYTES = 256
 CHARS_MAX = 1_000
 
 _FORMATS = {
@@ -27,22 +31,60 @@ _FORMATS = {
 
 
 def minimal(schema: object) -> Any:
-    """The value. Where the schema is not one, or nests deeper than DEPTH_MAX, it is null."""
-    return _value(schema, schema, DEPTH_MAX)
+    """The value. Where the schema is not one, nests deeper than DEPTH_MAX or asks for more than VALUES_MAX, it is null."""
+    return _Writer(schema).value(schema, DEPTH_MAX)
 
 
-def _value(schema: object, root: object, depth: int) -> Any:
-    if not isinstance(schema, Mapping) or depth == 0:
-        return None
-    for name, pick in (("const", _itself), ("enum", _first), ("default", _itself)):
-        if name in schema:
-            return pick(schema[name])
-    if "$ref" in schema:
-        return _value(_resolved(schema["$ref"], root), root, depth - 1)
-    for name in ("anyOf", "oneOf", "allOf"):
-        if schema.get(name):
-            return _value(_shallowest(schema[name]), root, depth - 1)
-    return _typed(schema, root, depth)
+class _Writer:
+    """Writes one value; ``root`` is where references point into."""
+
+    def __init__(self, root: object) -> None:
+        self._root = root
+        self._values_left = VALUES_MAX
+
+    def value(self, schema: object, depth: int) -> Any:
+        self._values_left -= 1  # a schema that refers to itself twice grows without end
+        if not isinstance(schema, Mapping) or depth == 0 or self._values_left < 0:
+            return None
+        for name, pick in (("const", _itself), ("enum", _first), ("default", _itself)):
+            if name in schema:
+                return self._literal(pick(schema[name]))
+        if "$ref" in schema:
+            return self.value(_resolved(schema["$ref"], self._root), depth - 1)
+        for name in ("anyOf", "oneOf", "allOf"):
+            if schema.get(name):
+                return self.value(_shallowest(schema[name]), depth - 1)
+        return self._typed(schema, depth)
+
+    def _literal(self, value: Any) -> Any:
+        """The client's own value; a long one counts as many, or one repeated would fill the memory."""
+        self._values_left -= len(dump({"value": value})) // VALUE_BYTES
+        return value
+
+    def _typed(self, schema: Mapping[str, Any], depth: int) -> Any:
+        kind = schema.get("type", "object" if "properties" in schema else None)
+        kind = _first(kind) if isinstance(kind, list) else kind
+        if kind == "object":
+            return self._object(schema, depth)
+        if kind == "array":
+            return [self.value(schema.get("items"), depth - 1) for _ in range(_at_least(schema, "minItems", ITEMS_MAX))]
+        if kind == "string":
+            return _string(schema)
+        if kind in ("integer", "number"):
+            return _number(schema)
+        return False if kind == "boolean" else None
+
+    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties, required = schema.get("properties"), schema.get("required")
+        known = properties if isinstance(properties, Mapping) else {}
+        names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+        fields: dict[str, Any] = {}
+        for name in names:
+            if self._values_left < 0:
+                break
+            self._values_left -= len(name) // VALUE_BYTES
+            fields[name] = self.value(known.get(name), depth - 1)
+        return fields
 
 
 def _itself(value: Any) -> Any:
@@ -59,27 +101,6 @@ def _shallowest(schemas: Any) -> Any:
         return None
     scalars = [one for one in schemas if isinstance(one, Mapping) and one.get("type") not in ("object", "array", None)]
     return _first(scalars or schemas)
-
-
-def _typed(schema: Mapping[str, Any], root: object, depth: int) -> Any:
-    kind = schema.get("type", "object" if "properties" in schema else None)
-    kind = _first(kind) if isinstance(kind, list) else kind
-    if kind == "object":
-        return _object(schema, root, depth)
-    if kind == "array":
-        return [_value(schema.get("items"), root, depth - 1)] * _at_least(schema, "minItems", ITEMS_MAX)
-    if kind == "string":
-        return _string(schema)
-    if kind in ("integer", "number"):
-        return _number(schema)
-    return False if kind == "boolean" else None
-
-
-def _object(schema: Mapping[str, Any], root: object, depth: int) -> dict[str, Any]:
-    properties, required = schema.get("properties"), schema.get("required")
-    known = properties if isinstance(properties, Mapping) else {}
-    names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
-    return {name: _value(known.get(name), root, depth - 1) for name in names}
 
 
 def _string(schema: Mapping[str, Any]) -> str:
