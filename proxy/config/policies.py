@@ -104,10 +104,12 @@ class _Reading:
         kind = child(node, "kind")
         if kind is None:
             self._note(at, node, (), f"has no kind: add one of {listing(known)}")
-        elif not kind.refused and kind.value not in known:
-            hint = did_you_mean(str(plain(kind)), known) or f": use one of {listing(known)}"
+            return None
+        name = str(plain(kind))
+        if name not in known and not kind.refused:
+            hint = did_you_mean(name, known) or f": use one of {listing(known)}"
             self._note(at, node, ("kind",), f"no policy of this kind{hint}")
-        return known.get(str(kind.value)) if kind else None
+        return known.get(name)
 
     def _with_includes(self, at: int, node: Node, shape: type[PolicyBase]) -> Node:
         """The policy with the content of its files where their paths stood."""
