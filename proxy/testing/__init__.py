@@ -7,6 +7,7 @@ from proxy.testing.fakes import (
     FakeUpstream,
     NullJournal,
     Slept,
+    collected,
     fake_call,
     fake_model,
     fake_ports,
@@ -42,6 +43,7 @@ from proxy.testing.shapes import (
     role,
     stream_event,
     usage_event,
+    wire,
 )
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "answer",
     "chunk",
     "close",
+    "collected",
     "completion",
     "default_stream",
     "delta",
@@ -82,4 +85,5 @@ __all__ = [
     "tell",
     "usage_event",
     "wait_for",
+    "wire",
 ]

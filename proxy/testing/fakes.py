@@ -151,10 +151,10 @@ Scripted = bytes | Exception | asyncio.Event
 
 
 class FakeUpstream:
-    """An upstream in-process: each ``send`` plays the next script. ``cancelled`` is how often it was cut."""
+    """An upstream in-process: each ``send`` plays the next script. ``cancelled``: how often it was cut."""
 
-    def __init__(self, *scripts: Sequence[Scripted], stream_usage: bool = True) -> None:
-        self.stream_usage = stream_usage
+    def __init__(self, *scripts: Sequence[Scripted]) -> None:
+        self.stream_usage = True
         self.scripts = list(scripts)
         self.requests: list[UpstreamRequest] = []
         self.cancelled = 0
@@ -179,6 +179,12 @@ class FakeUpstream:
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+def collected(call: Call) -> Collected:
+    """The call's reply, which must be the one that ``fake_call`` gave it."""
+    assert isinstance(call.reply, Collected)
+    return call.reply
 
 
 def fake_model(name: str, *deployments: str, **changes: Any) -> Model:

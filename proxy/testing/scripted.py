@@ -23,6 +23,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
+from proxy.dialect.body import dump
 from proxy.testing.shapes import Json, completion, default_stream, embeddings
 
 Step = Callable[["Exchange"], Awaitable[None]]
@@ -365,4 +366,4 @@ def _encoded(payload: Json | str | bytes) -> bytes:
         return payload
     if isinstance(payload, str):
         return payload.encode()
-    return json.dumps(payload).encode()
+    return dump(payload)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.dialect.body import dump
+from proxy.dialect.sse import encode
+
 Json = Mapping[str, Any]
 
 USAGE: Json = {"prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19}
@@ -63,6 +66,11 @@ def finish(reason: str = "stop", *, index: int = 0, model: str = "gpt-4o") -> di
 def usage_event(usage: Json = USAGE, *, model: str = "gpt-4o") -> dict[str, Any]:
     """The event that ``stream_options.include_usage`` asks for: no choices, and the usage."""
     return stream_event([], model=model, usage=usage)
+
+
+def wire(payload: Json) -> bytes:
+    """The payload as one SSE event."""
+    return encode(dump(payload))
 
 
 def default_stream(request: Json) -> list[dict[str, Any]]:
