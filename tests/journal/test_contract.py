@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract import (
+
+from proxy.call import Opening, Role
+from proxy.errors import BadRequest, JournalUnavailable, NotFound
+from proxy.journal.memory import MemoryStore
+from proxy.journal.port import Balance, Closed, Exhausted, KeyRow, NewUser, Refuse, Reserved, Store
+from proxy.journal.sqlite import open_sqlite
+from tests.journal.contract import (
     ECONOMY,
     OPENING,
     PREMIUM,
@@ -22,12 +28,6 @@ from contract import (
     ticking,
     without_times,
 )
-
-from proxy.call import Opening, Role
-from proxy.errors import BadRequest, JournalUnavailable, NotFound
-from proxy.journal.memory import MemoryStore
-from proxy.journal.port import Balance, Closed, Exhausted, KeyRow, NewUser, Refuse, Reserved, Store
-from proxy.journal.sqlite import open_sqlite
 
 
 @pytest.fixture(params=["memory", "sqlite"])
