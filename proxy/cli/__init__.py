@@ -106,13 +106,17 @@ def explained(error: Exception) -> tuple[Exit, str]:
     """The exit code of an error and its one line."""
     match error:
         case typer.TyperException():
-            return Exit.USAGE, f"{one_line(error.format_message())} See '{command_path(error)} --help'."
+            said = one_line(error.format_message())
+            return (
+                Exit.USAGE,
+                f"{said if said.endswith(('.', '?')) else said + '.'} See '{command_path(error)} --help'.",
+            )
         case ConfigError(problems=[first, *more]):
             rest = f" ({len(more)} more; `orch check` lists all)" if more else ""
             return Exit.USAGE, f"{one_line(str(first))}{rest}"
         case CallerError():
             return Exit.USAGE, one_line(error.message)
-        case JournalUnavailable() | Overloaded():
+        case JournalUnavailable() | Overloaded() | OrchError(reason="unusable_ledger"):
             return Exit.STORE, one_line(error.message)
         case OrchError():
             return Exit.NOT_OK, one_line(error.message)

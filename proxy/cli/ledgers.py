@@ -15,7 +15,7 @@ from proxy.call import Opening
 from proxy.config import Loaded, load
 from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal.admin import Admin, DirectAdmin
-from proxy.journal.control import admin_for
+from proxy.journal.control import HOLDER_WAIT_S, admin_for
 from proxy.journal.reader import SqliteReader
 from proxy.journal.sqlite import open_sqlite, read_only
 from proxy.keys import DEFAULT_NAMESPACE, Keyring, load_pepper
@@ -46,7 +46,7 @@ def with_admin(config: Path | None, work: Callable[[Admin], Awaitable[_Answer]])
     found = loaded(config)
 
     async def run() -> _Answer:
-        async with admin_for(database_path(found), lambda: _direct(found)) as admin:
+        async with admin_for(database_path(found), lambda: _direct(found), wait_s=HOLDER_WAIT_S) as admin:
             return await work(admin)
 
     return asyncio.run(run())
