@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.call import Model
 from proxy.config.addresses import store_below
 from proxy.config.environment import Environment
-from proxy.config.files import Files, packaged_policies
+from proxy.config.files import Files, packaged_policies, shown
 from proxy.config.models import Offer, Offering
 from proxy.config.policies import Chain, read_chain
 from proxy.config.settings import Config
@@ -68,7 +68,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     try:
         return _Loading(files, environ).load(path)
     except _Unusable:
-        problems = [files.environment.hide(problem) for problem in _ordered(files.problems)]
+        problems = [files.environment.hide(problem) for problem in _ordered(files)]
         raise NotLoaded(problems, files.stamps) from None
 
 
@@ -142,9 +142,8 @@ class _Loading:
         return Offering(config, root, self.environ, catalog, self.files.problems).offer()
 
 
-def _ordered(problems: Sequence[Problem]) -> list[Problem]:
+def _ordered(files: Files) -> list[Problem]:
     """File by file in the order they were read, from top to bottom, each problem once."""
-    files = list(dict.fromkeys(problem.file for problem in problems))
-    return sorted(
-        dict.fromkeys(problems), key=lambda problem: (files.index(problem.file), problem.line, problem.column)
-    )
+    problems = list(dict.fromkeys(files.problems))
+    order = {shown(path): at for at, path in enumerate(files.stamps)}
+    return sorted(problems, key=lambda problem: (order.get(problem.file, len(order)), problem.line, problem.column))
