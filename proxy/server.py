@@ -32,6 +32,7 @@ class StartError(OrchError):
 def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT. Raises OrchError when it cannot start."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change of the folder
     loaded = load(config, environ)
     uvloop.run(_serve(loaded, config, listen=listen or loaded.config.server.listen, environ=environ))
 
