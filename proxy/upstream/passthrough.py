@@ -12,6 +12,7 @@ import aiohttp
 
 from proxy import __version__
 from proxy.call import Operation
+from proxy.config.providers import completed
 from proxy.config.settings import Limits, UpstreamSettings
 from proxy.dialect.answer import NotAnAnswer, read_answer
 from proxy.dialect.body import dump
@@ -19,7 +20,7 @@ from proxy.dialect.sse import EventTooLarge, Framer
 from proxy.errors import ConfigError, Problem, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
 from proxy.upstream.classify import ANSWER_TOO_LARGE, BODY_BYTES_MAX, classify, classify_object, error_object, redact
 from proxy.upstream.port import Take, UpstreamRequest
-from proxy.upstream.providers import base_url_of, display_of, provider_of
+from proxy.upstream.providers import display_of
 
 ERROR_BODY_S = 5.0  # how long the body of an error may take; the status says most of it
 SLICE_BYTES = 256 * 1024
@@ -46,8 +47,8 @@ FOREIGN: tuple[tuple[type[Exception], type[UpstreamError], str], ...] = (
 
 async def open_passthrough(name: str, settings: UpstreamSettings, limits: Limits) -> Passthrough:
     """The upstream called ``name``, with connections of its own. Raises ConfigError when nobody knows its URL."""
-    base_url = base_url_of(name, settings)
-    if base_url is None:
+    settings = completed(settings, name=name)
+    if settings.base_url is None:
         message = "needs a base_url: we know no OpenAI-compatible endpoint of this provider"
         raise ConfigError([Problem("config.yaml", 1, 1, f"upstreams.{name}", message)])
     connector = aiohttp.TCPConnector(limit=settings.connections_max, ttl_dns_cache=DNS_CACHE_S)
@@ -61,7 +62,11 @@ async def open_passthrough(name: str, settings: UpstreamSettings, limits: Limits
         raise_for_status=False,
     )
     return Passthrough(
-        session, base_url=base_url, provider=provider_of(name, settings), settings=settings, limits=limits
+        session,
+        base_url=settings.base_url.rstrip("/"),
+        provider=settings.provider or name,
+        settings=settings,
+        limits=limits,
     )
 
 

@@ -16,6 +16,10 @@ async def test_the_mock_and_a_passthrough_are_chosen_by_name_and_url() -> None:
     local = await open_upstream("local", UpstreamSettings(base_url="http://127.0.0.1:9/v1"), Limits())
     assert isinstance(local, Passthrough)
     await local.aclose()
+    known = await open_upstream("mistral", UpstreamSettings(), Limits())
+    assert isinstance(known, Passthrough)
+    assert not known.stream_usage  # it would refuse the question
+    await known.aclose()
 
 
 async def test_a_passthrough_without_a_url_says_what_is_missing() -> None:
