@@ -55,10 +55,10 @@ class Retry(PolicyBase):
         walk = _Walk(call)
         backoff = self._backoff()
         while (step := next_step(walk.board(), backoff, call.ports.random())) is not None:
-            if isinstance(step, Repeat) and not await _waited(call, step):
-                break
             if not await walk.affordable(step.model):
                 continue
+            if isinstance(step, Repeat) and not await _waited(call, step):
+                break
             try:
                 return await call_next(call.on(step.model))
             except UpstreamError as error:
@@ -138,7 +138,9 @@ class _Walk:
             return min(reversed(self._errors), key=_rank)
         if time.monotonic() >= self._call.deadline_at:
             return DeadlineExceeded("The call's deadline passed before an upstream could be asked.")
-        return UpstreamUnavailable(f"No deployment of {self._call.model!r} is in order right now. Try again shortly.")
+        return UpstreamUnavailable(
+            f"No deployment of {self._call.model!r} is in order right now. Try again shortly.", retry_after_s=1.0
+        )
 
     def _candidate(self, model: str) -> Candidate:
         return Candidate(

@@ -83,9 +83,11 @@ class Health:
 
     def _limit(self, attempt: Attempt) -> None:
         """It is well but wants to be left alone for so long; without a Retry-After nothing is known."""
+        wait_s = min(attempt.retry_after_s or 0.0, LIMITED_S_MAX)
+        if wait_s == 0 and attempt.deployment.id not in self._breakers:
+            return
         breaker = self._entry(attempt.deployment.id)
         breaker.probed_until = 0.0
-        wait_s = min(attempt.retry_after_s or 0.0, LIMITED_S_MAX)
         breaker.limited_until = max(breaker.limited_until, self._clock() + wait_s)
 
     def _fail(self, attempt: Attempt) -> None:

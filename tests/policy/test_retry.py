@@ -212,6 +212,15 @@ async def test_a_fallback_that_the_balance_does_not_pay_is_skipped() -> None:
     assert road.end.asked == ["gpt-4o", "gpt-4o-mini"]
 
 
+async def test_no_repeat_is_spent_on_a_model_that_the_balance_does_not_pay() -> None:
+    routes = FakeRoutes(fake_model("gpt-4o"), fake_model("claude"), down=["fake/claude"], repeats=5)
+    hold = FakeHold(10, prices={"claude": 30}, affordable=20)
+    road = Road(UpstreamRefused("key"), routes=routes)
+    assert isinstance(await road.fails("claude", hold=hold), UpstreamRefused)
+    assert road.end.asked == ["gpt-4o"]
+    assert routes.repeats == 5
+
+
 async def test_the_hold_is_raised_once_for_a_model_that_is_repeated() -> None:
     routes = FakeRoutes(fake_model("gpt-4o"), fake_model("claude"))
     hold = FakeHold(10, prices={"claude": 30})
