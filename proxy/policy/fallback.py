@@ -45,8 +45,7 @@ class Fallback(PolicyBase):
 
     def _others(self, call: Call) -> tuple[str, ...]:
         listed = self.to.get(call.model, self.default)
-        models = call.ports.routes.models
-        usable = [name for name in listed if name != call.model and name in models and may_use(call.principal, name)]
+        usable = [name for name in listed if name != call.model and may_use(call.principal, name)]
         if not usable:
             return ()
         asks = needs(call.body, call.operation)

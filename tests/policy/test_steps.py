@@ -38,6 +38,7 @@ ROWS: list[tuple[str, Board, Step | None]] = [
     ("but not beyond the hard limit", board(a(0, 3, PASSING), b(1), calls=CALLS_MAX), None),
     ("a dead model leaves its fallback a call", board(a(4, 7, PASSING), b(1), calls=7), Move(model="b")),
     ("with nobody behind it uses them all", board(a(4, 7, PASSING), calls=7), Move(model="a")),
+    ("nor for one that had its call", board(a(1, 7, PASSING), b(1, 1, PASSING), calls=7), Move(model="a")),
     ("none untried: repeat after a wait", board(a(0, 1, PASSING), calls=1), Repeat(model="a", wait_s=0.5)),
     ("waits double", board(a(0, 2, PASSING), calls=2, repeats=1), Repeat(model="a", wait_s=1.0)),
     ("a rate limit waits longer", board(a(0, 1, LIMITED), calls=1), Repeat(model="a", wait_s=2.0)),

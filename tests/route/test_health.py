@@ -85,6 +85,13 @@ def test_a_rate_limit_cools_for_its_retry_after_only(world: World) -> None:
     assert world.healthy
 
 
+def test_a_shorter_wish_does_not_cut_a_longer_one_short(world: World) -> None:
+    world.ended("upstream_rate_limited", status=429, retry_after_s=30.0)
+    world.ended("upstream_rate_limited", status=429, retry_after_s=1.0)
+    world.now += 29
+    assert not world.healthy
+
+
 def test_rate_limits_without_a_retry_after_do_not_cool(world: World) -> None:
     for _ in range(10 * FAILURES_MAX):
         world.ended("upstream_rate_limited", status=429)
