@@ -39,6 +39,7 @@ from proxy.policy import energy_prices, with_recording
 from proxy.route.budget import RepeatBudget
 from proxy.route.health import Health
 from proxy.route.table import Table
+from proxy.tasks import beside
 from proxy.upstream import open_upstream
 from proxy.upstream.port import Upstream
 from proxy.upstream.terminal import Terminal
@@ -163,25 +164,21 @@ async def _reloading(
     loaded: Loaded, load: Load, live: Live, assembly: Assembly, reload_asked: asyncio.Event
 ) -> AsyncIterator[None]:
     """Watch the operator's files for as long as the proxy runs; what is valid goes live, what is not changes nothing."""
-    async with asyncio.TaskGroup() as group:
+    async with beside() as tasks:
         retiring: list[InUse] = []
 
         async def apply(fresh: Loaded) -> None:
-            before = live.swap(await assembly.version(fresh))
+            retiring.append(live.swap(await assembly.version(fresh)))
             log.info("policy %s is live", fresh.policy_version)
-            retiring.append(before)
-            group.create_task(_retire(retiring, assembly.clients))
+            tasks.start(_retire(retiring, assembly.clients))
 
-        watcher = group.create_task(watch(loaded, load=load, apply=apply, asked=reload_asked))
-        try:
-            yield
-        finally:
-            watcher.cancel()
+        tasks.start(watch(loaded, load=load, apply=apply, asked=reload_asked))
+        yield
 
 
 async def _retire(retiring: list[InUse], clients: Upstreams) -> None:
     """Close the clients that only old versions used, once no call is on one of those any more."""
-    for old in list(retiring):
+    for old in tuple(retiring):
         await old.idle.wait()
     await clients.close_retired()
 

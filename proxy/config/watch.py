@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from proxy.config.files import stamps
@@ -130,7 +130,7 @@ async def _follow_folders(reloader: _Reloader) -> None:
     """Look at the files at each sign from their folders, until other folders are to be watched."""
     signs = awatch(
         *_folders(reloader.stamps),
-        watch_filter=None,
+        watch_filter=_but_the_store(reloader.live),
         debounce=DEBOUNCE_MS,
         step=STEP_MS,
         rust_timeout=LOOK_MS,
@@ -141,6 +141,12 @@ async def _follow_folders(reloader: _Reloader) -> None:
     async with aclosing(signs):
         async for _ in signs:
             await reloader.look()
+
+
+def _but_the_store(live: Loaded) -> Callable[[Change, str], bool]:
+    """The store often lies beside the files and changes with every call: its own files are no sign."""
+    name = Path(live.config.store).name
+    return lambda _, path: not Path(path).name.startswith(name)
 
 
 async def _follow_requests(reloader: _Reloader, asked: asyncio.Event) -> None:

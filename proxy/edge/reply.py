@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from proxy.call import Call, Chunk, Cut, Head, Outcome, Part, Receipt, Trace
 from proxy.dialect.answer import usage_event
@@ -96,17 +96,24 @@ class StreamReply(ClientReply):
         if call.usage_wanted:
             extra = _extra(call.trace.receipt, outcome)
             tail = usage_event(self._usage, outcome.usage, extra, call_id=call.id, model=outcome.model) + DONE
-        await self._write(tail, more=False)
+        await self._end(tail)
 
     async def fail(self, problem: Failure, headers: Headers) -> None:
         if not self.started:
             return await super().fail(problem, headers)
-        return await self._write(problem.event, more=False)
+        return await self._end(problem.event)
 
-    async def _write(self, raw: bytes, *, more: bool = True) -> None:
+    async def _write(self, raw: bytes) -> None:
+        await self._put({"type": "http.response.body", "body": raw, "more_body": True})
+
+    async def _end(self, raw: bytes) -> None:
+        """The body closes with its last bytes: some clients read until it does."""
+        await self._put({"type": "http.response.body", "body": raw, "more_body": False})
+
+    async def _put(self, message: Message) -> None:
         stall = asyncio.get_running_loop().call_later(self._stall_s, self.cut_off, Cut.STALLED)
         try:
-            await self._send({"type": "http.response.body", "body": raw, "more_body": more})
+            await self._send(message)
         finally:
             stall.cancel()
 

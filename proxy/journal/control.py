@@ -37,6 +37,7 @@ from proxy.journal.admin import (
 )
 from proxy.journal.port import Store
 from proxy.keys import Keyring, NewKey
+from proxy.tasks import Beside, beside
 
 CONNECTIONS_MAX = 32
 BACKLOG = 64
@@ -67,22 +68,16 @@ async def serving(admin: Admin, path: Path) -> AsyncIterator[None]:
     """
     listener = _listen(path)
     server = _Server(admin, listener)
-    failed: Exception | None = None
     try:
-        async with asyncio.TaskGroup() as group:
-            accepting = group.create_task(server.accept(group))
+        async with beside() as tasks:
+            tasks.start(server.accept(tasks))
             try:
                 yield
-            except Exception as error:
-                failed = error  # carried past the group, which would wrap the body's own error in another
             finally:
-                accepting.cancel()
                 await server.drain()
     finally:
         listener.close()
         _unlink(path)
-    if failed is not None:
-        raise failed
 
 
 def _unlink(path: Path) -> None:
@@ -112,7 +107,7 @@ class _Server:
         self._free = asyncio.Semaphore(CONNECTIONS_MAX)
         self._running: set[asyncio.Task[None]] = set()
 
-    async def accept(self, group: asyncio.TaskGroup) -> None:
+    async def accept(self, tasks: Beside) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._free.acquire()
@@ -123,7 +118,7 @@ class _Server:
                 self._free.release()
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
-            task = group.create_task(self._serve(connection))
+            task = tasks.start(self._serve(connection))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
