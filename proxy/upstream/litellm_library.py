@@ -100,13 +100,15 @@ def _imported() -> Library:
     check_version()
     os.environ.update(ENVIRONMENT)
     sys.setswitchinterval(SWITCH_WHILE_IMPORTING_S)
+    gc.disable()  # or collections over ever more modules hold up the loop for 150 ms a time
     try:
         litellm = import_module("litellm")
         _set_up(litellm)
     finally:
         sys.setswitchinterval(SWITCH_S)
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        gc.enable()
     return Library(litellm, import_module("httpx").Timeout)
 
 

@@ -37,6 +37,7 @@ async def test_litellm_is_imported_behind_its_guards() -> None:
     # LiteLLM puts "cache" there by itself; there is no cache.
     assert {callback for name in litellm_library.CALLBACK_LISTS for callback in getattr(litellm, name)} <= {"cache"}
     assert litellm.cache is None
+    assert gc.isenabled()
     assert gc.get_threshold() == litellm_library.GC_THRESHOLDS
     assert sys.getswitchinterval() == litellm_library.SWITCH_S
 
