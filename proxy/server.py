@@ -44,7 +44,7 @@ async def _serve(loaded: Loaded, config: Path | None, *, listen: str, environ: M
         async with opened(
             loaded, load=lambda: load(config, environ), environ=environ, reload_asked=reload_asked
         ) as running:
-            await _check_exposure(running, listen, environ)
+            await check_exposure(running, listen, environ)
             server = Server(server_config(running, drain_s=loaded.config.limits.drain_s))
             _announce(loaded, claimed)
             await server.serve(sockets=[claimed])
@@ -108,7 +108,7 @@ def claim(listen: str) -> socket.socket:
     return claimed
 
 
-async def _check_exposure(running: Running, listen: str, environ: Mapping[str, str]) -> None:
+async def check_exposure(running: Running, listen: str, environ: Mapping[str, str]) -> None:
     """Refuse to be reachable from elsewhere while nobody holds an admin key."""
     host, _ = parse_listen(listen)
     if is_loopback(host) or environ.get("ORCH_ADMIN_KEY"):

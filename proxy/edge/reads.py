@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from proxy.edge.headers import usd
 from proxy.edge.identify import USER_HEADER, payer
 from proxy.errors import NotFound
 from proxy.journal.port import Balance
+from proxy.policy.rights import may_use
 
 
 class Reads:
@@ -28,12 +28,12 @@ class Reads:
     async def models(self, request: Request) -> Response:
         principal = context(request.scope).principal
         models = self._gateway.live.version.ports.routes.models.values()
-        return _json({"object": "list", "data": [_model(model) for model in models if _may_see(principal, model.name)]})
+        return _json({"object": "list", "data": [_model(model) for model in models if may_use(principal, model.name)]})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["id"]
         model = self._gateway.live.version.ports.routes.models.get(name)
-        if model is None or not _may_see(context(request.scope).principal, name):
+        if model is None or not may_use(context(request.scope).principal, name):
             raise NotFound(
                 f"No model named {name[:100]!r}. GET /v1/models lists what exists.",
                 reason="model_not_found",
@@ -88,10 +88,6 @@ class Reads:
 
 def _json(value: object, *, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")
-
-
-def _may_see(principal: Principal, model: str) -> bool:
-    return principal.models is None or any(fnmatch.fnmatchcase(model, pattern) for pattern in principal.models)
 
 
 def _model(model: Model) -> dict[str, Any]:

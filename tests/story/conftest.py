@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -53,17 +50,9 @@ models:
 """
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store of today's schema: migrating one per test would be most of the tests' time."""
-    database = tmp_path_factory.mktemp("migrated") / "orch.db"
-    subprocess.run([sys.executable, "-m", "proxy.journal.migrate", str(database)], check=True)
-    return database
-
-
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, migrated: Path) -> None:
-    shutil.copy(migrated, tmp_path / "orch.db")
+def prepared(store: Path) -> None:
+    """Every story finds its store migrated."""
 
 
 @pytest.fixture

@@ -1,0 +1,51 @@
+"""The composition root: what a configuration opens, and what a reload keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from proxy.app import Upstreams, opened
+from proxy.config import load
+from proxy.config.settings import Config
+from proxy.errors import OrchError
+from proxy.testing import ScriptedUpstream
+from tests.story.conftest import FILES, config
+
+
+def _config(*names: str, connections_max: int = 256) -> Config:
+    settings = {"via": "mock", "connections_max": connections_max}
+    return Config.model_validate({"upstreams": {name: settings for name in names}})
+
+
+async def test_an_upstream_whose_settings_did_not_change_keeps_its_client() -> None:
+    clients = Upstreams()
+
+    first = await clients.open(_config("a", "b"))
+    second = await clients.open(_config("a", "c"))
+    third = await clients.open(_config("a", connections_max=7))
+
+    assert second["a"] is first["a"]
+    assert set(second) == {"a", "c"}
+    assert third["a"] is not first["a"]
+    await clients.aclose()
+
+
+async def test_a_store_that_another_proxy_holds_cannot_be_opened(tmp_path: Path, store: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        path = tmp_path / "config.yaml"
+        path.write_text(config(upstream))
+        for name, text in FILES.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        loaded = load(path, {})
+
+        async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()):
+            with pytest.raises(OrchError, match="in use by process"):
+                async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()):
+                    raise AssertionError
+
+        async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()) as again:
+            assert await again.store.healthy()

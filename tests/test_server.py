@@ -1,0 +1,44 @@
+"""The process around the proxy: the port it claims, and where it refuses to be reachable."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from proxy.call import Role
+from proxy.server import StartError, check_exposure, claim
+from proxy.testing import ScriptedUpstream
+from proxy.testing.running import running
+from tests.story.conftest import FILES, config
+
+
+def test_a_port_that_is_taken_says_so_and_what_to_do() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        with pytest.raises(StartError, match=rf"cannot listen on {address}.*server.listen"):
+            claim(address)
+
+
+def test_an_address_of_another_machine_cannot_be_claimed() -> None:
+    with pytest.raises(StartError, match="cannot listen"):
+        claim("192.0.2.1:4000")
+
+
+async def test_an_address_open_to_others_needs_an_admin_key(tmp_path: Path, store: Path) -> None:
+    async with ScriptedUpstream() as upstream, running(tmp_path, config=config(upstream), files=FILES) as proxy:
+        await check_exposure(proxy.parts, "127.0.0.1:4000", {})
+        await check_exposure(proxy.parts, "0.0.0.0:4000", {"ORCH_ADMIN_KEY": "a-long-secret"})
+        with pytest.raises(StartError, match="no admin key"):
+            await check_exposure(proxy.parts, "0.0.0.0:4000", {})
+
+        admin = await proxy.key(role=Role.ADMIN)
+        await check_exposure(proxy.parts, "0.0.0.0:4000", {})
+
+        await proxy.parts.keyring.revoke(admin.removeprefix("sk-orch-").partition("_")[0])
+        with pytest.raises(StartError, match="no admin key"):
+            await check_exposure(proxy.parts, "[::]:4000", {})
