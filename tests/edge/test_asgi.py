@@ -51,7 +51,7 @@ async def _unreached(call: Call) -> Outcome:
     raise AssertionError
 
 
-def _gateway(journal: NullJournal) -> Gateway:
+def gateway_of(journal: NullJournal) -> Gateway:
     records = NoRecords()
     version = Version(handler=_unreached, ports=fake_ports(), limits=Limits(), prices=None)
     return Gateway(
@@ -84,7 +84,7 @@ def _client(journal: NullJournal | None = None) -> httpx.AsyncClient:
         Route("/v1/bug", _bug),
         Route("/livez", _alive),
     ]
-    app = application(routes, _gateway(journal or NullJournal()))
+    app = application(routes, gateway_of(journal or NullJournal()))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://proxy")
 
 
