@@ -62,6 +62,12 @@ class Limits(Settings):
     sse_event_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="Largest event of a stream, in bytes.")
     calls_max: int = Field(1000, ge=1, description="Calls served at the same time; more are refused with 503.")
     call_s: float = Field(600, gt=0, description="A call's own deadline, in seconds, from its arrival.")
+    headers_after_s: float | None = Field(
+        None,
+        gt=0,
+        description="Send a stream's status and a comment after this long without content, and again as often, in seconds: "
+        "for load balancers that cut silent connections. A later failure is then an event, not a status. Default: never.",
+    )
     stall_s: float = Field(60, gt=0, description="How long a client may stop reading a stream, in seconds.")
     close_wait_s: float = Field(
         5, gt=0, description="How long an answer's end waits for the journal, in seconds. A change needs a restart."

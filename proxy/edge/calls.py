@@ -31,5 +31,5 @@ class CallEndpoint:
         ):
             raw = await read_body(scope, receive, limits=version.limits, share=share)
             call = build(context(scope), version, self._operation, raw)
-            call = replace(call, reply=reply_for(call, send, stall_s=version.limits.stall_s))
+            call = replace(call, reply=reply_for(call, send, version.limits))
             await serve(call, version.handler, refused=gateway.note_refusal, receive=receive)

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from proxy.dialect.body import dump
 from proxy.errors import (
     BadRequest,
     BodyTooLarge,
@@ -67,7 +66,7 @@ class Failure:
 
     @property
     def body(self) -> bytes:
-        return orjson.dumps({"error": self.error}, default=str)
+        return dump({"error": self.error})
 
     @property
     def event(self) -> bytes:
@@ -86,7 +85,9 @@ def failure(error: OrchError, *, attempts: int = 0) -> Failure:
             headers["x-should-retry"] = "false"
         case UpstreamRejected():
             status = error.status if error.status is not None and 400 <= error.status < 500 else status
-            shape |= {key: error.detail[key] for key in ("type", "param", "code") if key in (error.detail or {})}  # type: ignore[index]
+            # All that the provider says of it, such as Azure's innererror; but the message names who speaks.
+            said = {name: value for name, value in (error.detail or {}).items() if name != "message"}
+            shape |= said
         case WrongMethod():
             headers["allow"] = ", ".join(error.allow)
         case JournalUnavailable() | Overloaded():

@@ -46,13 +46,20 @@ def answer_headers(call: Call, head: Head) -> Headers:
     """Who answers and what it took so far; leaves with the first content."""
     headers = [
         (b"x-orch-model", _bytes(head.model)),
-        (b"x-orch-attempts", b"%d" % len(call.trace.attempts)),
-        (b"x-orch-policy", call.ports.policy_version.encode()),
+        *policy_headers(call),
         (b"x-orch-overhead-ms", b"%.2f" % overhead_ms(call)),
     ]
     if head.downgraded_from is not None:
         headers.append((b"x-orch-downgraded-from", _bytes(head.downgraded_from)))
     return headers
+
+
+def policy_headers(call: Call) -> Headers:
+    """What is known however the call ends: the attempts so far, the policies it ran under."""
+    return [
+        (b"x-orch-attempts", b"%d" % len(call.trace.attempts)),
+        (b"x-orch-policy", call.ports.policy_version.encode()),
+    ]
 
 
 def receipt_headers(receipt: Receipt | None, outcome: Outcome | None) -> Headers:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from proxy.call import Call, Chunk, Cut, Head, Outcome, Part, Receipt, Trace
+from proxy.config.settings import Limits
 from proxy.dialect.answer import usage_event
 from proxy.edge.errors import Failure
-from proxy.edge.headers import Headers, answer_headers, encode, receipt_headers, usd
+from proxy.edge.headers import Headers, answer_headers, encode, policy_headers, receipt_headers, usd
 
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class ClientReply:
@@ -33,6 +36,9 @@ class ClientReply:
             return
         self.cut = why
         self.on_cut()
+
+    async def keep_alive(self) -> None:
+        """Runs beside the call, for replies that may have to say something while there is no content yet."""
 
     async def fail(self, problem: Failure, headers: Headers) -> None:
         """Tell the client what went wrong, while the status is still ours to choose."""
@@ -67,20 +73,37 @@ class BodyReply(ClientReply):
 class StreamReply(ClientReply):
     """A streamed answer: status 200 leaves with the first content, the usage chunk and [DONE] wait for the journal."""
 
-    def __init__(self, trace: Trace, send: Send, *, call: Call, stall_s: float) -> None:
-        super().__init__(trace, send)
+    def __init__(self, send: Send, call: Call, limits: Limits) -> None:
+        super().__init__(call.trace, send)
         self._call = call
-        self._stall_s = stall_s
+        self._limits = limits
+        self._head_sent = False
         self._usage: bytes | None = None
 
     async def open(self, head: Head) -> None:
         self.started = True
         self.head = head
+        if not self._head_sent:
+            await self._send_head(answer_headers(self._call, head))
+
+    async def keep_alive(self) -> None:
+        """Until there is content: a comment now and then, if the operator asks for it."""
+        every_s = self._limits.headers_after_s
+        while every_s is not None and not self.started:
+            await asyncio.sleep(every_s)
+            if self.started:
+                return
+            if not self._head_sent:
+                await self._send_head(policy_headers(self._call))
+            await self._write(KEEP_ALIVE)
+
+    async def _send_head(self, ours: Headers) -> None:
+        self._head_sent = True
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
-            *answer_headers(self._call, head),
+            *ours,
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -99,29 +122,30 @@ class StreamReply(ClientReply):
         await self._end(tail)
 
     async def fail(self, problem: Failure, headers: Headers) -> None:
-        if not self.started:
+        if not self._head_sent:
             return await super().fail(problem, headers)
         return await self._end(problem.event)
 
     async def _write(self, raw: bytes) -> None:
-        await self._put({"type": "http.response.body", "body": raw, "more_body": True})
-
-    async def _end(self, raw: bytes) -> None:
-        """The body closes with its last bytes: some clients read until it does."""
-        await self._put({"type": "http.response.body", "body": raw, "more_body": False})
-
-    async def _put(self, message: Message) -> None:
-        stall = asyncio.get_running_loop().call_later(self._stall_s, self.cut_off, Cut.STALLED)
+        """Hand the bytes on; a client that does not take them in time is cut off."""
+        stall = asyncio.get_running_loop().call_later(self._limits.stall_s, self.cut_off, Cut.STALLED)
         try:
-            await self._send(message)
+            await self._send({"type": "http.response.body", "body": raw, "more_body": True})
         finally:
             stall.cancel()
 
+    async def _end(self, raw: bytes) -> None:
+        """The body closes with its last bytes: some clients read until it does.
 
-def reply_for(call: Call, send: Send, *, stall_s: float) -> BodyReply | StreamReply:
-    if call.stream:
-        return StreamReply(call.trace, send, call=call, stall_s=stall_s)
-    return BodyReply(call.trace, send)
+        The call is over by now. A client that no longer reads gets no tail, and its connection is closed.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.stall_s):
+                await self._send({"type": "http.response.body", "body": raw, "more_body": False})
+
+
+def reply_for(call: Call, send: Send, limits: Limits) -> BodyReply | StreamReply:
+    return StreamReply(send, call, limits) if call.stream else BodyReply(call.trace, send)
 
 
 async def send_failure(send: Send, problem: Failure) -> None:

@@ -15,7 +15,7 @@ from starlette.types import Receive
 
 from proxy.call import Call, Cut, Handler, Outcome
 from proxy.edge.errors import Failure, failure
-from proxy.edge.headers import Headers, receipt_headers
+from proxy.edge.headers import Headers, policy_headers, receipt_headers
 from proxy.edge.receive import ClientGone
 from proxy.edge.reply import BodyReply, StreamReply
 from proxy.errors import DeadlineExceeded, OrchError, Overloaded
@@ -54,13 +54,14 @@ async def _run(call: Call, handler: Handler, reply: BodyReply | StreamReply, rec
     async with asyncio.TaskGroup() as group:
         work = group.create_task(_result(call, handler))
         reply.on_cut = work.cancel
-        watcher = group.create_task(_watch(receive, reply))
+        beside = (group.create_task(_watch(receive, reply)), group.create_task(reply.keep_alive()))
         deadline = loop.call_later(call.deadline_at - time.monotonic(), reply.cut_off, Cut.DEADLINE)
         try:
             await asyncio.wait((work,))
         finally:
             deadline.cancel()
-            watcher.cancel()
+            for task in beside:
+                task.cancel()
     if not work.cancelled():
         result = work.result()
         if isinstance(result, Exception):
@@ -101,8 +102,4 @@ def _failure(call: Call, error: OrchError) -> Failure:
 
 
 def _failure_headers(call: Call) -> Headers:
-    return [
-        (b"x-orch-attempts", b"%d" % len(call.trace.attempts)),
-        (b"x-orch-policy", call.ports.policy_version.encode()),
-        *receipt_headers(call.trace.receipt, None),
-    ]
+    return [*policy_headers(call), *receipt_headers(call.trace.receipt, None)]

@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message
 
 from proxy.call import Call, Chunk, Cut, Deployment, Head, Outcome, Part, Receipt, Usage
+from proxy.config.settings import Limits
 from proxy.edge.errors import failure
 from proxy.edge.reply import BodyReply, StreamReply, reply_for
 from proxy.errors import UpstreamBroke
@@ -22,6 +23,7 @@ OUTCOME = Outcome(
     usage=Usage(input_tokens=12, output_tokens=7),
     cost_nanousd=1500,
 )
+LIMITS = Limits()
 
 
 class Client:
@@ -47,9 +49,9 @@ class Client:
         )
 
 
-def _stream(client: Client, *, stall_s: float = 60, **fields: Any) -> tuple[StreamReply, Call]:
+def _stream(client: Client, limits: Limits = LIMITS, **fields: Any) -> tuple[StreamReply, Call]:
     call = fake_call(stream=True, **fields)
-    reply = reply_for(call, client, stall_s=stall_s)
+    reply = reply_for(call, client, limits)
     assert isinstance(reply, StreamReply)
     return reply, call
 
@@ -119,7 +121,7 @@ async def test_a_failure_before_content_has_a_status_and_after_content_is_the_la
 
 async def test_a_reader_that_stalls_is_cut_off() -> None:
     client = Client()
-    reply, _ = _stream(client, stall_s=0.01)
+    reply, _ = _stream(client, Limits(stall_s=0.01))
     cut = asyncio.Event()
     reply.on_cut = cut.set
     await reply.open(HEAD)
@@ -133,11 +135,22 @@ async def test_a_reader_that_stalls_is_cut_off() -> None:
     assert reply.cut is Cut.STALLED
 
 
+async def test_a_reader_that_does_not_take_the_tail_is_not_waited_for() -> None:
+    client = Client()
+    reply, call = _stream(client, Limits(stall_s=0.01))
+    await reply.open(HEAD)
+    client.reading.clear()
+
+    await reply.finish(call, OUTCOME)
+
+    assert not client.ended
+
+
 async def test_a_whole_answer_leaves_with_its_charge_in_the_headers() -> None:
     client = Client()
     call = fake_call()
     call.trace.receipt = Receipt(10, 15)
-    reply = reply_for(call, client, stall_s=60)
+    reply = reply_for(call, client, LIMITS)
     assert isinstance(reply, BodyReply)
 
     await reply.open(HEAD)
@@ -170,3 +183,44 @@ def test_the_first_cut_is_the_one_that_counts() -> None:
     reply.cut_off(Cut.DEADLINE)
 
     assert (reply.cut, len(cuts)) == (Cut.GONE, 1)
+
+
+async def test_a_silent_stream_can_be_kept_alive_until_it_has_content() -> None:
+    client = Client()
+    reply, call = _stream(client, Limits(headers_after_s=0.001))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reply.keep_alive())
+        while client.body.count(b": keep-alive\n\n") < 2:
+            await asyncio.sleep(0)
+        assert not reply.started  # nothing of an answer yet: another model may still give it
+        await reply.open(HEAD)
+        await reply.send(_content("a"))
+    await reply.finish(call, OUTCOME)
+
+    assert [message["type"] for message in client.messages].count("http.response.start") == 1
+    assert client.body.endswith(b"data: a\n\ndata: [DONE]\n\n")
+
+
+async def test_a_stream_that_was_kept_alive_fails_with_an_event() -> None:
+    client = Client()
+    reply, _ = _stream(client, Limits(headers_after_s=0.001))
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(reply.keep_alive())
+        while not client.body:
+            await asyncio.sleep(0)
+        keeping.cancel()
+
+    await reply.fail(failure(UpstreamBroke("nobody")), [])
+
+    assert client.messages[0]["status"] == 200
+    assert b'"message":"nobody"' in client.body
+
+
+async def test_a_stream_is_silent_until_content_unless_asked_to_speak() -> None:
+    client = Client()
+    reply, _ = _stream(client)
+
+    await reply.keep_alive()
+
+    assert client.messages == []

@@ -16,7 +16,7 @@ from proxy.edge.reply import reply_for
 from proxy.edge.serve import serve
 from proxy.errors import BadRequest, OrchError, UpstreamBroke
 from proxy.testing import fake_call
-from tests.edge.test_reply import HEAD, OUTCOME, Client
+from tests.edge.test_reply import HEAD, LIMITS, OUTCOME, Client
 
 
 class Connection:
@@ -75,7 +75,7 @@ def _raises(error: Exception) -> Handler:
 
 async def _serve(handler: Handler, client: Client, connection: Connection, told: Told, **fields: Any) -> None:
     call = fake_call(**{"stream": True, **fields})
-    call = replace(call, reply=reply_for(call, client, stall_s=60))
+    call = replace(call, reply=reply_for(call, client, LIMITS))
     await serve(call, handler, refused=told, receive=connection)
 
 
