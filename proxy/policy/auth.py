@@ -19,7 +19,7 @@ class Auth(PolicyBase):
     """Refuses what the key or these settings do not allow. The edge has authenticated the key before any policy runs."""
 
     kind: Literal["auth"]
-    operations: tuple[Operation, ...] | None = Field(
+    operations: tuple[Literal[Operation.CHAT, Operation.EMBEDDINGS], ...] | None = Field(
         None, min_length=1, description="Only these operations: chat, embeddings. Default: whatever the key may."
     )
     models: tuple[Name, ...] | None = Field(

@@ -71,7 +71,8 @@ async def test_what_the_chain_leaves_of_models_and_actions_goes_on_with_the_call
 
 
 @pytest.mark.parametrize(
-    "settings", [{"roles": ["admin"]}, {"operations": ["images"]}, {"models": []}, {"model": ["x"]}]
+    "settings",
+    [{"roles": ["admin"]}, {"operations": ["images"]}, {"operations": ["unknown"]}, {"models": []}, {"model": ["x"]}],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
