@@ -18,6 +18,7 @@ from proxy import __version__
 from proxy.app import Running, opened
 from proxy.config import Loaded, is_loopback, load, parse_listen
 from proxy.errors import OrchError
+from proxy.tasks import beside
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
@@ -46,8 +47,9 @@ async def _serve(loaded: Loaded, config: Path | None, *, listen: str, environ: M
         ) as running:
             await check_exposure(running, listen, environ)
             server = Server(server_config(running, drain_s=loaded.config.limits.drain_s))
-            _announce(loaded, claimed)
-            await server.serve(sockets=[claimed])
+            async with beside() as tasks:
+                tasks.start(_announce(server, loaded, claimed))
+                await server.serve(sockets=[claimed])
 
 
 class Server(uvicorn.Server):
@@ -63,6 +65,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # a second Ctrl-C: uvicorn would leave running calls to the death of the process
+            for task in self.server_state.tasks:
+                task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -121,7 +129,9 @@ async def check_exposure(running: Running, listen: str, environ: Mapping[str, st
     )
 
 
-def _announce(loaded: Loaded, claimed: socket.socket) -> None:
+async def _announce(server: Server, loaded: Loaded, claimed: socket.socket) -> None:
+    """Say where, once it is true: whoever reads the line may connect at once."""
+    await server.up.wait()
     host, port = claimed.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(

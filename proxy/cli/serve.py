@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
 from proxy import server
+from proxy.cli import Exit
 from proxy.cli.ledgers import ConfigOption
+from proxy.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -18,5 +21,10 @@ def serve(
     config: ConfigOption = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Instead of server.listen.")] = None,
 ) -> None:
-    """Start the proxy and serve until SIGTERM or Ctrl-C."""
-    server.run(config, listen=listen, environ=os.environ)
+    """Start the proxy and serve until SIGTERM or Ctrl-C. Exit 1 with every problem of the configuration on a line of its own."""
+    try:
+        server.run(config, listen=listen, environ=os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        raise typer.Exit(Exit.NOT_OK) from None

@@ -6,6 +6,7 @@ at ``request.url``, which is rebuilt from the Host header (CVE-2026-48710).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from proxy.edge.identify import credentials
 from proxy.edge.ids import uuid7
 from proxy.edge.receive import ClientGone
 from proxy.edge.reply import send_failure
-from proxy.errors import NotFound, OrchError, WrongMethod
+from proxy.errors import NotFound, OrchError, Overloaded, WrongMethod
 
 log = logging.getLogger("proxy.edge")
 
@@ -58,6 +59,8 @@ class Guard:
             await self._app(scope, receive, answer)
         except ClientGone:
             return
+        except asyncio.CancelledError:  # our shutdown; let out, the server would log it as a crash and answer 500
+            await self._refuse(Overloaded("The server is shutting down.", reason="shutdown"), scope, answer)
         except OrchError as error:
             await self._refuse(error, scope, answer)
         except HTTPException as error:
