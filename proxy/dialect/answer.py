@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +16,11 @@ from proxy.dialect import sse
 from proxy.dialect.body import NotJson, decode, dump
 from proxy.dialect.usage import parse_usage, text_chars
 
+REASON_CHARS_MAX = 64  # of a finish_reason as it is recorded; the longest word in use has 17
+
 _DONE = b"[DONE]"
+# A quote inside a JSON string is escaped, so this is never a text that speaks of a finish_reason.
+_EMPTY_REASON = re.compile(rb'("finish_reason"[ \t]*:[ \t]*)""')
 
 
 class NotAnAnswer(ValueError):
@@ -85,8 +91,8 @@ class Progress:
         if not isinstance(choice, dict):
             raise NotAnAnswer("a choice in the upstream's stream is not an object")
         content = False
-        reason = choice.get("finish_reason")
-        if reason and isinstance(reason, str):
+        reason = _reason(choice)
+        if reason is not None:
             self._reasons[self._index(choice)] = reason
             content = True
         delta = choice.get("delta")
@@ -118,12 +124,16 @@ def read_answer(raw: bytes, operation: Operation) -> Answer:
         raise NotAnAnswer(f"the upstream's answer has no {key}")
     if operation is not Operation.CHAT:
         return Answer(usage=usage, finish_reasons=(), output_chars=0)
-    reasons = (choice.get("finish_reason") for choice in members)
     return Answer(
         usage=usage,
-        finish_reasons=tuple(reason for reason in reasons if reason and isinstance(reason, str)),
+        finish_reasons=tuple(reason for choice in members if (reason := _reason(choice)) is not None),
         output_chars=sum(text_chars(choice.get("message")) for choice in members),
     )
+
+
+def without_empty_reasons(event: bytes) -> bytes:
+    """The event with ``finish_reason: ""`` as null, which is what it means: clients take any string for the end."""
+    return _EMPTY_REASON.sub(rb"\1null", event) if b'"finish_reason"' in event else event
 
 
 def usage_event(original: bytes | None, usage: Usage, extra: Mapping[str, Any], *, call_id: str, model: str) -> bytes:
@@ -175,17 +185,29 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        value = _decoded(raw)  # lone surrogates: a tokenizer that cuts emoji in two sends them
+        value = _read_leniently(raw)
     if not isinstance(value, dict):
         raise NotAnAnswer("the upstream sent JSON that is not an object")
     return value
 
 
-def _decoded(raw: bytes) -> Any:
+def _read_leniently(raw: bytes) -> Any:
+    """What SDKs read and orjson refuses: half an emoji (escaped, or as bytes) where a tokenizer cut it; NaN; a BOM.
+
+    The client gets the bytes as they came, so all that counts here is what we look at.
+    """
     try:
-        return decode(raw)
-    except NotJson as error:
+        return json.loads(raw.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError) as error:
         raise NotAnAnswer(f"the upstream sent something that is not JSON: {error}") from error
+
+
+def _reason(choice: dict[str, Any]) -> str | None:
+    """The finish_reason of a choice that has ended, in a form that every store takes."""
+    reason = choice.get("finish_reason")
+    if not reason or not isinstance(reason, str):
+        return None
+    return reason[:REASON_CHARS_MAX].encode(errors="replace").decode()
 
 
 def _error(body: dict[str, Any]) -> dict[str, Any] | None:

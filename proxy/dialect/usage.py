@@ -8,7 +8,7 @@ from typing import Any
 from proxy.call import Usage
 from proxy.dialect.body import dump
 
-TOKENS_MAX = 2**53  # beyond it, JSON numbers are not exact; no provider counts that far
+TOKENS_MAX = 10**9  # no call has more; at the dearest price an operator can write, its cost still fits into 64 bits
 CHARS_PER_TOKEN = 4  # OpenAI's rule of thumb for English
 MESSAGE_TOKENS = 4  # what a message's frame (role, separators) costs in OpenAI's chat format
 
@@ -22,7 +22,7 @@ _NOT_TEXT = frozenset(
 def parse_usage(value: object) -> Usage | None:
     """The ``usage`` object of an answer, OpenAI's or Anthropic's names; None when it gives no input count.
 
-    A count that is not an integer from 0 to 2**53 is treated as absent. Output tokens that were not sent are total less
+    A count that is not an integer from 0 to TOKENS_MAX is treated as absent. Output tokens that were not sent are total less
     input, or 0 (embeddings have none).
     """
     if not isinstance(value, Mapping):

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from proxy.call import Attempt, Call, Chunk, Cut, Deployment, Head, Model, Outcome, Part, Routes, Usage
 from proxy.config.settings import Limits
-from proxy.dialect.answer import Answer, NotAnAnswer, Progress, read_answer
+from proxy.dialect.answer import Answer, NotAnAnswer, Progress, read_answer, without_empty_reasons
 from proxy.dialect.request import choices
 from proxy.dialect.sse import payload
 from proxy.dialect.translate import translate
@@ -184,7 +184,7 @@ class Streamed(Answering):
             return  # nothing is said after [DONE], nor by an event with empty data: SDKs would fail on it
         part = Part.PRELUDE if sent is None else self._part(sent)
         if part is not Part.USAGE or self._call.usage_wanted:
-            await self.gate.send(Chunk(raw, part))
+            await self.gate.send(Chunk(without_empty_reasons(raw), part))
         if part is Part.DONE and not self.gate.started:
             raise UpstreamUnavailable(f"{self._display} ended its answer without any content")
         if self._progress.complete and sent is not None:

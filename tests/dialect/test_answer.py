@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
 from proxy.call import Operation, Part, Usage
-from proxy.dialect.answer import NotAnAnswer, Progress, read_answer, usage_event
+from proxy.dialect.answer import (
+    REASON_CHARS_MAX,
+    NotAnAnswer,
+    Progress,
+    read_answer,
+    usage_event,
+    without_empty_reasons,
+)
 from proxy.dialect.sse import payload
 
 CALL_ID = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"  # RFC 9562 §A.6: 2022-02-22T19:22:22Z
@@ -184,7 +191,7 @@ def test_a_null_error_is_none() -> None:
         b'{"choices": "x"}',
         b'{"choices": [1]}',
         b'{"choices": [{"delta": "x"}]}',
-        b'{"a": "\xff"}',
+        b"\xff",
         b"[" * 100_000,
         b'{"a":"\\u0041",' + b"[" * 100_000,
     ],
@@ -199,6 +206,41 @@ def test_half_an_emoji_is_content_like_any_other() -> None:
 
     assert progress.feed(b'{"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}') is Part.CONTENT
     assert progress.output_chars == 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"choices":[{"delta":{"content":"\xf0\x9f"}}]}',
+        b'{"choices":[{"delta":{"content":"A"},"logprobs":{"content":[{"logprob":NaN},{"logprob":-Infinity}]}}]}',
+        b'\xef\xbb\xbf{"choices":[{"delta":{"content":"A"}}]}',
+    ],
+    ids=["half a character", "a logprob that is no number", "a BOM"],
+)
+def test_what_sdks_can_read_is_content_though_it_is_not_quite_json(event: bytes) -> None:
+    assert Progress(1).feed(event) is Part.CONTENT
+
+
+def test_a_finish_reason_is_kept_in_a_form_that_every_store_takes() -> None:
+    progress = Progress(1)
+
+    progress.feed(b'{"choices":[{"index":0,"delta":{},"finish_reason":"' + b"\\ud83d" * 1000 + b'"}]}')
+    assert progress.finish_reasons == ("?" * REASON_CHARS_MAX,)
+    whole = b'{"choices":[{"message":{},"finish_reason":"\\ud83d"}]}'
+    assert read_answer(whole, Operation.CHAT).finish_reasons == ("?",)
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (b'data: {"finish_reason":""}\n\n', b'data: {"finish_reason":null}\n\n'),
+        (b'data: {"finish_reason" : "","x":""}\r\n\r\n', b'data: {"finish_reason" : null,"x":""}\r\n\r\n'),
+        (b'data: {"finish_reason":"stop"}\n\n', b'data: {"finish_reason":"stop"}\n\n'),
+        (b'data: {"content":"\\"finish_reason\\":\\"\\""}\n\n', b'data: {"content":"\\"finish_reason\\":\\"\\""}\n\n'),
+    ],
+)
+def test_an_empty_finish_reason_is_none(sent: bytes, meant: bytes) -> None:
+    assert without_empty_reasons(sent) == meant
 
 
 def test_what_the_model_wrote_is_measured_without_ids_and_sound() -> None:
