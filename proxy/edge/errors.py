@@ -86,8 +86,7 @@ def failure(error: OrchError, *, attempts: int = 0) -> Failure:
         case UpstreamRejected():
             status = error.status if error.status is not None and 400 <= error.status < 500 else status
             # All that the provider says of it, such as Azure's innererror; but the message names who speaks.
-            said = {name: value for name, value in (error.detail or {}).items() if name != "message"}
-            shape |= said
+            shape |= {name: value for name, value in (error.detail or {}).items() if name != "message"}
         case WrongMethod():
             headers["allow"] = ", ".join(error.allow)
         case JournalUnavailable() | Overloaded():

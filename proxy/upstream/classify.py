@@ -9,8 +9,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any
 
-import orjson
-
+from proxy.dialect.body import NotJson, decode
 from proxy.errors import (
     UpstreamError,
     UpstreamLimited,
@@ -84,8 +83,8 @@ def classify_object(error: Mapping[str, Any], *, provider: str, secrets: Iterabl
 def error_object(body: bytes) -> dict[str, Any] | None:
     """The OpenAI-shaped ``error`` in a body, made of what other servers send where it can be; None: the body has none."""
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found = decode(body)
+    except NotJson:
         return None
     if isinstance(found, list) and found:
         found = found[0]  # Gemini's compatible endpoint wraps its error in a list
@@ -215,7 +214,7 @@ def _status_of(error: Mapping[str, Any]) -> int | None:
 
 
 def _clean(error: Mapping[str, Any] | None, secrets: tuple[str, ...]) -> dict[str, Any] | None:
-    """The error with its texts redacted and its depth bounded."""
+    """The error with its texts redacted and its depth bounded, in values that can be written as JSON anywhere."""
     if error is None:
         return None
     return {str(name): _clean_value(value, secrets, DETAIL_DEPTH_MAX) for name, value in error.items()}
@@ -223,7 +222,9 @@ def _clean(error: Mapping[str, Any] | None, secrets: tuple[str, ...]) -> dict[st
 
 def _clean_value(value: Any, secrets: tuple[str, ...], depth: int) -> Any:
     if isinstance(value, str):
-        return redact(value, secrets)
+        return redact(value, secrets).encode(errors="replace").decode()  # half a surrogate pair is not UTF-8
+    if isinstance(value, float):
+        return value if isfinite(value) else None
     if isinstance(value, dict):
         return {name: _clean_value(inner, secrets, depth - 1) for name, inner in value.items()} if depth else None
     if isinstance(value, list):

@@ -55,6 +55,22 @@ def test_what_the_provider_said_of_a_bad_request_is_relayed() -> None:
     assert shown.error == {"message": "bad", "type": "invalid_request_error", "param": "tools[0]", "code": "x"}
 
 
+def test_what_else_the_provider_said_of_it_is_relayed_too() -> None:
+    detail: dict[str, object] = {"message": "filtered", "code": "content_filter", "innererror": {"hate": True}}
+    shown = failure(errors.UpstreamRejected("OpenAI API error: 400 - filtered", status=400, detail=detail))
+
+    assert shown.error["message"] == "OpenAI API error: 400 - filtered"
+    assert (shown.error["code"], shown.error["innererror"]) == ("content_filter", {"hate": True})
+
+
+def test_an_error_is_written_whatever_the_provider_put_into_it() -> None:
+    detail: dict[str, object] = {"code": 10**30, "half an emoji": "\ud83d"}
+    shown = failure(errors.UpstreamRejected("bad \ud83d", detail=detail))
+
+    assert json.loads(shown.body)["error"]["code"] == 10**30
+    assert json.loads(shown.event.removeprefix(b"data: ")) == json.loads(shown.body)
+
+
 def test_a_providers_refusal_of_our_key_is_not_shown_as_the_callers_401() -> None:
     assert failure(errors.UpstreamRefused("OpenAI API error: 401", status=401)).status == 502
 

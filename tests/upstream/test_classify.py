@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -95,6 +96,16 @@ def test_reasons_tell_quota_and_model_from_a_wrong_key() -> None:
 def test_the_providers_error_object_is_kept_with_all_its_fields() -> None:
     error = classify(400, {}, said("bad", param="n", innererror={"code": 7}), provider="openai")
     assert error.detail == {"message": "bad", "type": None, "param": "n", "code": None, "innererror": {"code": 7}}
+
+
+def test_a_providers_error_is_read_and_kept_in_values_that_can_be_written_anywhere() -> None:
+    error = classify(
+        400, {}, b'{"error": {"message": "bad \\ud83e", "code": 123456789012345678901}}', provider="openai"
+    )
+    assert error.message == "OpenAI API error: 400 - bad ?"
+    assert error.detail == {"message": "bad ?", "code": 123456789012345678901}
+    streamed = classify_object({"message": "x", "score": math.nan}, provider="openai")
+    assert streamed.detail == {"message": "x", "score": None}
 
 
 @pytest.mark.parametrize(
