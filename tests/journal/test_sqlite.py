@@ -7,8 +7,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,14 @@ import pytest
 
 from proxy.call import Opening
 from proxy.errors import BadRequest, JournalUnavailable
-from proxy.journal.clock import Clock
+from proxy.journal.clock import Clock, unix_ms
 from proxy.journal.port import Closed, Refuse
 from proxy.journal.reader import SqliteReader
 from proxy.journal.sqlite import SqliteStore, connect, open_sqlite
 from proxy.journal.writer import Writer
 from tests.journal.contract import USER, answered, facts, fresh_database, grant, offer, reserve
+
+Opener = Callable[..., Awaitable[SqliteStore]]
 
 
 @pytest.fixture
@@ -32,11 +34,23 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    made = await open_sqlite(path, durability="relaxed", owner="me")
+async def opening() -> AsyncIterator[Opener]:
+    """Opens stores and closes them, also when the test fails: an open one keeps the process from ending."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(path: Path, owner: str, now_ms: Callable[[], int] = unix_ms) -> SqliteStore:
+            store = await open_sqlite(path, durability="relaxed", owner=owner, now_ms=now_ms)
+            stack.push_async_callback(store.aclose)
+            return store
+
+        yield opened
+
+
+@pytest.fixture
+async def store(path: Path, opening: Opener) -> AsyncIterator[SqliteStore]:
+    made = await opening(path, "me")
     yield made
     assert await made.verify() == []
-    await made.aclose()
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -73,13 +87,15 @@ def test_the_proxy_never_loads_sqlalchemy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-async def test_calls_another_owner_left_open_are_closed_at_once_for_their_price_if_unknown(path: Path) -> None:
-    gone = await open_sqlite(path, durability="relaxed", owner="gone")
+async def test_calls_another_owner_left_open_are_closed_at_once_for_their_price_if_unknown(
+    path: Path, opening: Opener
+) -> None:
+    gone = await opening(path, "gone")
     await gone.reserve(reserve("free", offer(10)))
     await gone.reserve(reserve("paid", offer(10, if_unknown=4)))
     await gone.reserve(reserve("closed", offer(5)))
     await gone.close(answered("closed", 5))
-    new = await open_sqlite(path, durability="relaxed", owner="new")
+    new = await opening(path, "new")
     for call_id, charged in (("free", 0), ("paid", 4), ("closed", 5)):
         row = await new.call(call_id)
         assert row is not None
@@ -97,11 +113,11 @@ async def test_calls_another_owner_left_open_are_closed_at_once_for_their_price_
     await new.aclose()
 
 
-async def test_more_open_calls_than_one_transaction_takes_are_all_closed(path: Path) -> None:
-    gone = await open_sqlite(path, durability="relaxed", owner="gone")
+async def test_more_open_calls_than_one_transaction_takes_are_all_closed(path: Path, opening: Opener) -> None:
+    gone = await opening(path, "gone")
     await asyncio.gather(*(gone.reserve(reserve(f"c{n}", offer(0))) for n in range(1001)))
     await gone.aclose()
-    new = await open_sqlite(path, durability="relaxed", owner="new")
+    new = await opening(path, "new")
     assert rows(path, "SELECT state, count(*) FROM calls GROUP BY state") == [("closed", 1001)]
     await new.aclose()
 
@@ -143,13 +159,13 @@ async def test_a_settle_has_an_entry_for_every_grant_it_touched(store: SqliteSto
     assert rows(path, "SELECT remaining, closed_at IS NULL FROM grants ORDER BY id") == [(4, 1), (20, 1), (3, 1)]
 
 
-async def test_time_never_runs_backwards_not_even_from_one_process_to_the_next(path: Path) -> None:
+async def test_time_never_runs_backwards_not_even_from_one_process_to_the_next(path: Path, opening: Opener) -> None:
     times = iter([0, 0, 5000, 3000])
-    first = await open_sqlite(path, durability="relaxed", owner="a", now_ms=partial(next, times, 3000))
+    first = await opening(path, "a", now_ms=partial(next, times, 3000))
     await first.reserve(reserve("c1"))
     await first.reserve(reserve("c2"))
     await first.aclose()
-    second = await open_sqlite(path, durability="relaxed", owner="b", now_ms=lambda: 1000)
+    second = await opening(path, "b", now_ms=lambda: 1000)
     await second.reserve(reserve("c3"))
     await second.aclose()
     assert rows(path, "SELECT created_at FROM calls ORDER BY id") == [(5000,), (5000,), (5000,)]
@@ -189,8 +205,8 @@ async def test_the_usage_log_has_exactly_its_columns_and_the_calls_a_provider_an
     assert (logs["dear"]["cost_usd"], logs["dear"]["tokens_total"]) == (None, None)
 
 
-async def test_the_usage_logs_times_are_utc_and_compare_with_sqlites_own(path: Path) -> None:
-    store = await open_sqlite(path, durability="relaxed", owner="me", now_ms=lambda: 1_700_000_000_123)
+async def test_the_usage_logs_times_are_utc_and_compare_with_sqlites_own(path: Path, opening: Opener) -> None:
+    store = await opening(path, "me", now_ms=lambda: 1_700_000_000_123)
     await store.reserve(reserve("c1"))
     await store.close(answered("c1"))
     await store.aclose()
@@ -246,8 +262,8 @@ async def test_a_store_nobody_wrote_to_lately_proves_its_health_with_a_write(sto
     assert rows(path, "SELECT at > 0 FROM probes") == [(1,)]
 
 
-async def test_a_closed_store_is_unwell_and_refuses(path: Path) -> None:
-    store = await open_sqlite(path, durability="relaxed", owner="me")
+async def test_a_closed_store_is_unwell_and_refuses(path: Path, opening: Opener) -> None:
+    store = await opening(path, "me")
     await store.aclose()
     store._writer.committed_at = float("-inf")
     assert await store.healthy() is False
