@@ -1,7 +1,7 @@
 """The ledger's invariants as SQL: each query returns no row while the books are right.
 
 Columns of every query: the row that is wrong, then the figures in words. ``?`` is the number of rows wanted. Run them
-from one snapshot, or a call that closes meanwhile looks like a mistake.
+from one snapshot, so that what they name belongs together.
 """
 
 from __future__ import annotations

@@ -159,6 +159,17 @@ async def test_a_settle_has_an_entry_for_every_grant_it_touched(store: SqliteSto
     assert rows(path, "SELECT remaining, closed_at IS NULL FROM grants ORDER BY id") == [(4, 1), (20, 1), (3, 1)]
 
 
+async def test_a_charge_that_one_grant_covers_burns_the_one_of_the_first_priority(
+    store: SqliteStore, path: Path
+) -> None:
+    await store.reserve(reserve("c0", offer(0), opening=Opening("free", 0)))
+    for kind in ("pack", "promo", "promo"):
+        await store.grant(grant(20, kind))
+    await store.reserve(reserve("c1", offer(10)))
+    await store.close(answered("c1", 10))
+    assert rows(path, "SELECT remaining FROM grants ORDER BY id") == [(20,), (10,), (20,)]
+
+
 async def test_time_never_runs_backwards_not_even_from_one_process_to_the_next(path: Path, opening: Opener) -> None:
     times = iter([0, 0, 5000, 3000])
     first = await opening(path, "a", now_ms=partial(next, times, 3000))
