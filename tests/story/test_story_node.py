@@ -36,10 +36,9 @@ PACKAGE = Path(os.environ.get("OPENAI_NODE_DIR", HERE)) / "node_modules" / "open
 NODE = shutil.which("node")
 WAIT_S = 60
 
-pytestmark = [
-    pytest.mark.skipif(NODE is None, reason="node is not installed"),
-    pytest.mark.skipif(not PACKAGE.exists(), reason="the openai package for node is not installed: make node"),
-]
+MISSING = "the openai package for node is not installed: make node" if NODE else "node is not installed"
+
+pytestmark = pytest.mark.skipif(not (NODE and PACKAGE.exists()), reason=MISSING)
 
 
 async def seen(scene: str, proxy: RunningProxy, key: str) -> Any:
