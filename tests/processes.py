@@ -25,7 +25,7 @@ from proxy.keys import NewKey
 from proxy.tasks import beside
 
 ROOT = Path(__file__).resolve().parents[1]
-WAIT_S = 60
+WAIT_S = 30
 """The bound of every wait, far beyond what any takes; reaching it is a failure."""
 
 POLL_S = 0.01
@@ -52,13 +52,14 @@ class Lines:
         await self._end()
 
     async def said(self, pattern: str, *, since: int = 0) -> re.Match[str]:
-        """Wait for a line, after the first ``since``, in which the pattern is found. Fails when the process ends without."""
+        """Wait for a line, after the first ``since``, in which the pattern is found. Fails when none comes."""
 
         def found() -> re.Match[str] | None:
             return next(filter(None, (re.search(pattern, line) for line in self.lines[since:])), None)
 
-        async with asyncio.timeout(WAIT_S), self._news:
-            await self._news.wait_for(lambda: found() is not None or self._ended)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S), self._news:
+                await self._news.wait_for(lambda: found() is not None or self._ended)
         match = found()
         assert match is not None, f"{pattern!r} was not said:\n{self.text}"
         return match

@@ -13,7 +13,7 @@ from pathlib import Path
 from watchfiles import Change, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from proxy.config.files import stamps
+from proxy.config.files import shown, stamps
 from proxy.config.loader import Loaded, NotLoaded
 
 DEBOUNCE_MS = 250  # an editor writes in several steps
@@ -29,6 +29,8 @@ RESTART = (
     "limits.close_wait_s",
     "limits.drain_s",
 )
+
+REFUSED = "configuration refused, the last good one goes on"
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ class _Reloader:
         except NotLoaded as error:
             # Still looking at the good one's files too: the repair may be there.
             self.stamps = await asyncio.to_thread(stamps, self.live.stamps) | dict(error.stamps)
-            self.on_problem(["configuration refused, the last good one goes on", *map(str, error.problems)])
+            self.on_problem([REFUSED, *map(str, error.problems)])
         except Exception as error:
             self.stamps = await asyncio.to_thread(stamps, self.stamps)
             self.on_problem([f"configuration not read, the last good one goes on: {_defect(error)}"])
@@ -97,6 +99,11 @@ class _Reloader:
             self.moved.set()
 
     async def _take(self, loaded: Loaded) -> None:
+        if gone := _vanished(loaded, self.live):
+            self.on_problem(
+                [REFUSED, *(f"{path} is gone: put it back, or restart to go on without it" for path in gone)]
+            )
+            return
         self._tell_restart(loaded)
         candidate = _pinned(loaded, self.live)
         if _same(candidate, self.live):
@@ -154,6 +161,11 @@ async def _follow_requests(reloader: _Reloader, asked: asyncio.Event) -> None:
         await asked.wait()
         asked.clear()
         await reloader.reload()
+
+
+def _vanished(loaded: Loaded, live: Loaded) -> list[str]:
+    """Files of the live configuration that are not there any more, where a built-in default would take their place unasked."""
+    return [shown(path) for path, stamp in loaded.stamps.items() if stamp is None and live.stamps.get(path) is not None]
 
 
 def _folders(paths: Mapping[Path, object]) -> frozenset[Path]:

@@ -241,8 +241,11 @@ async def test_what_cannot_be_applied_is_told_and_the_next_change_is_tried(tmp_p
 async def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> None:
     async with watching(tmp_path) as watched:
         (tmp_path / "policies").rename(tmp_path / "old")
-        watched.asked.set()  # with no policies of its own the package's stand in
-        assert len((await watched.next_applied()).policies) > 2
+        watched.asked.set()  # the package's policies must not stand in unasked
+        assert await watched.next_told() == [
+            "configuration refused, the last good one goes on",
+            f"{tmp_path / 'policies/default.yaml'} is gone: put it back, or restart to go on without it",
+        ]
         (tmp_path / "policies").mkdir()
         watched.write("policies/default.yaml", POLICIES.replace("backoff_s: 1", "backoff_s: 5"))
         assert backoff_s(await watched.next_applied()) == 5
