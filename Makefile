@@ -18,7 +18,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: setup demo test check lock clean
+.PHONY: setup demo test check lock clean node
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed
@@ -27,7 +27,16 @@ demo: $(VENV)/.installed
 	@$(BIN)/orch demo $(ARGS)
 
 test: $(VENV)/.installed-dev
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory -s node; else echo 'make: no npm here: the tests with the node SDK are skipped' >&2; fi
 	@$(BIN)/python -m pytest $(ARGS)
+
+# What the tests with the OpenAI SDK for node need; without it they are skipped, with the reason.
+NODE := tests/story/node
+node: $(NODE)/node_modules/.package-lock.json
+
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	@cd $(NODE) && npm ci --silent --no-audit --no-fund || echo 'make: npm could not install: the tests with the node SDK are skipped' >&2
+	@test ! -e $@ || touch $@
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -103,8 +103,8 @@ class _Ledger:
         self.store.withdraw(self.call_id).add_done_callback(_heard)
 
     def _withdraw_if_lost(self, closed: Future[Closed]) -> None:
-        """Also when nobody waits any more: the close of a call whose task was cancelled can fail too."""
-        if not closed.cancelled() and isinstance(closed.exception(), JournalUnavailable):
+        """Whatever failed it, and also when nobody waits any more: no points stay held by a close that cannot be written."""
+        if not closed.cancelled() and closed.exception() is not None:
             self.withdraw()
 
 

@@ -16,14 +16,16 @@ from typing import Any, Literal
 
 import pytest
 
-from proxy.call import Opening
+from proxy.call import Opening, Usage
 from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal.clock import Clock, unix_ms
 from proxy.journal.port import Closed, Refuse
 from proxy.journal.reader import SqliteReader
 from proxy.journal.sqlite import SqliteStore, connect, open_sqlite
 from proxy.journal.writer import Writer
+from proxy.testing import fake_call
 from tests.journal.contract import USER, answered, facts, fresh_database, grant, offer, reserve
+from tests.journal.test_hold import OFFERS, OPENING, charge, journal, outcome
 
 Opener = Callable[..., Awaitable[SqliteStore]]
 
@@ -237,6 +239,22 @@ async def test_text_that_is_not_unicode_is_the_callers_mistake_and_holds_nothing
     balance = await store.balance(USER)
     assert balance is not None
     assert balance.held == 10
+
+
+async def test_a_close_that_cannot_be_written_is_our_bug_and_no_points_stay_held(store: SqliteStore) -> None:
+    call = fake_call()
+    used = replace(outcome(), usage=Usage(input_tokens=2**70, output_tokens=1))  # beyond what the store can bind
+
+    with pytest.raises(BadRequest):
+        async with journal(store).reserving(call, OFFERS, opening=OPENING, charge=charge) as held:
+            held.trace.outcome = used
+
+    await store.refuse(
+        Refuse(facts=facts("behind"), error="e", message="m")
+    )  # the queue's order: all before it is done
+    balance = await store.balance(call.payer.id)
+    assert balance is not None
+    assert (balance.balance, balance.held) == (25, 0)
 
 
 async def test_while_the_file_takes_no_writes_the_store_is_unwell_fails_closed_and_then_recovers(path: Path) -> None:
