@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,13 +148,19 @@ class Upstreams:
         self._open = fresh
         return {name: client for name, (_, _, client) in fresh.items()}
 
-    async def close_retired(self) -> None:
-        retired, self._retired = self._retired, []
+    @property
+    def retired(self) -> tuple[Upstream, ...]:
+        """The clients that only calls on older versions still use."""
+        return tuple(self._retired)
+
+    async def close(self, retired: Iterable[Upstream]) -> None:
         for client in retired:
-            await client.aclose()
+            if client in self._retired:
+                self._retired.remove(client)
+                await client.aclose()
 
     async def aclose(self) -> None:
-        await self.close_retired()
+        await self.close(self.retired)
         for _, _, client in self._open.values():
             await client.aclose()
 
@@ -165,22 +171,27 @@ async def _reloading(
 ) -> AsyncIterator[None]:
     """Watch the operator's files for as long as the proxy runs; what is valid goes live, what is not changes nothing."""
     async with beside() as tasks:
-        retiring: list[InUse] = []
+        older: list[InUse] = []
 
         async def apply(fresh: Loaded) -> None:
-            retiring.append(live.swap(await assembly.version(fresh)))
+            version = await assembly.version(fresh)
+            older[:] = [before for before in older if not before.idle.is_set()]
+            older.append(live.swap(version))
             log.info("policy %s is live", fresh.policy_version)
-            tasks.start(_retire(retiring, assembly.clients))
+            tasks.start(_retire(tuple(older), assembly.clients, assembly.clients.retired))
 
         tasks.start(watch(loaded, load=load, apply=apply, asked=reload_asked))
         yield
 
 
-async def _retire(retiring: list[InUse], clients: Upstreams) -> None:
-    """Close the clients that only old versions used, once no call is on one of those any more."""
-    for old in tuple(retiring):
-        await old.idle.wait()
-    await clients.close_retired()
+async def _retire(older: Sequence[InUse], clients: Upstreams, retired: Sequence[Upstream]) -> None:
+    """Close the clients that only these versions use, once no call is on any of them.
+
+    Not whatever is retired by then: a later reload retires clients that the version in between still uses.
+    """
+    for version in older:
+        await version.idle.wait()
+    await clients.close(retired)
 
 
 async def _drain(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from proxy.testing import ScriptedUpstream, delta, done, end, event, finish, head, role, wait_for
+from proxy.testing import ScriptedUpstream, Step, delta, done, end, event, finish, head, role, wait_for
 from tests.processes import POLL_S, WAIT_S, Served, broken, query, rows, serving, until, write
 from tests.story.conftest import ENERGY, FILES, POLICIES, config
 
@@ -69,10 +69,10 @@ async def test_a_new_price_is_live_for_new_calls_while_a_call_in_flight_keeps_it
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     moment = asyncio.Event()
-    upstream.will([head(), event(role()), event(delta("a")), wait_for(moment), event(finish()), done(), end()])
+    upstream.will(slow(moment))
     async with proxy(tmp_path, upstream) as (served, client):
         old = await version(client)
-        async with client.stream("POST", "/v1/chat/completions", json=STREAM) as in_flight:
+        async with streaming(client) as in_flight:
             write(tmp_path, costing(4))
             new = await other_than(client, old)
             after = await ask(client)
@@ -133,25 +133,50 @@ async def _until_set(over: asyncio.Event) -> AsyncIterator[None]:
         yield
 
 
-async def test_another_base_url_goes_live_and_the_old_client_is_closed_once_idle(
+async def test_another_base_url_goes_live_and_an_old_client_is_closed_once_nobody_uses_it(
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
-    moment = asyncio.Event()
-    upstream.will([head(), event(role()), event(delta("a")), wait_for(moment), event(finish()), done(), end()])
-    async with ScriptedUpstream() as moved, proxy(tmp_path, upstream) as (served, client):
-        async with client.stream("POST", "/v1/chat/completions", json=STREAM) as in_flight:
-            write(tmp_path, {"config.yaml": config(moved)})
-            async with asyncio.timeout(WAIT_S):
-                while not moved.requests:
-                    assert (await ask(client)).status_code == 200
-            assert await asyncio.to_thread(_connections, served, upstream.port) > 0
-            moment.set()
-            assert (await in_flight.aread()).endswith(b"data: [DONE]\n\n")
+    first, second = asyncio.Event(), asyncio.Event()
+    upstream.will(slow(first))
+    async with (
+        ScriptedUpstream() as next_one,
+        ScriptedUpstream() as last,
+        proxy(tmp_path, upstream) as (served, client),
+    ):
+        async with streaming(client) as on_the_first:
+            await moved(tmp_path, client, next_one)
+            next_one.will(slow(second))
+            async with streaming(client) as on_the_second:
+                await moved(tmp_path, client, last)
+                assert await asyncio.to_thread(_connections, served, upstream.port) > 0
+                first.set()
+                assert (await on_the_first.aread()).endswith(b"data: [DONE]\n\n")
 
-        await until(lambda: _connections(served, upstream.port) == 0)
-        asked = len(upstream.requests)
+                await until(lambda: _connections(served, upstream.port) == 0)
+                assert await asyncio.to_thread(_connections, served, next_one.port) > 0
+                second.set()
+                assert (await on_the_second.aread()).endswith(b"data: [DONE]\n\n")
+
+        await until(lambda: _connections(served, next_one.port) == 0)
         assert (await ask(client)).status_code == 200
-        assert len(upstream.requests) == asked
+
+
+def slow(moment: asyncio.Event) -> list[Step]:
+    """A stream that ends at ``moment``."""
+    return [head(), event(role()), event(delta("a")), wait_for(moment), event(finish()), done(), end()]
+
+
+def streaming(client: httpx.AsyncClient) -> AbstractAsyncContextManager[httpx.Response]:
+    return client.stream("POST", "/v1/chat/completions", json=STREAM)
+
+
+async def moved(tmp_path: Path, client: httpx.AsyncClient, upstream: ScriptedUpstream) -> None:
+    """Point the configuration there, and wait until it is live: embeddings are asked for, which nobody holds back."""
+    write(tmp_path, {"config.yaml": config(upstream)})
+    embed = {"model": "text-embedding-3-small", "input": "hi"}
+    async with asyncio.timeout(WAIT_S):
+        while not upstream.requests:
+            assert (await client.post("/v1/embeddings", json=embed)).status_code == 200
 
 
 def _connections(served: Served, port: int) -> int:
@@ -236,12 +261,12 @@ async def test_what_needs_a_restart_is_said_and_the_rest_of_the_edit_goes_live(
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     edited = config(upstream, 'server: {listen: "127.0.0.1:4999"}').replace("orch.db", "other.db")
-    async with ScriptedUpstream() as moved, proxy(tmp_path, upstream) as (served, client):
-        write(tmp_path, {"config.yaml": edited.replace(upstream.base_url, moved.base_url)})
+    async with ScriptedUpstream() as other, proxy(tmp_path, upstream) as (served, client):
+        write(tmp_path, {"config.yaml": edited.replace(upstream.base_url, other.base_url)})
         for name in ("server.listen", "store"):
             await served.child.err.said(rf"{name} has changed: restart the proxy to apply it")
         async with asyncio.timeout(WAIT_S):
-            while not moved.requests:
+            while not other.requests:
                 assert (await ask(client)).status_code == 200
         assert json.loads((await client.get("/v1/energy")).content)["balance"] < ENERGY_AT_START
     assert not (tmp_path / "other.db").exists()
