@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -177,6 +178,19 @@ async def serving(directory: Path, *arguments: str, environ: Mapping[str, str] |
     async with started(*command, cwd=directory, environ=environ) as child:
         said = await child.out.said(r"on (http://\S+)/v1 ")
         yield Served(child, said[1], directory)
+
+
+def free_port() -> int:
+    """A port that nobody has just now, for who cannot choose one by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def connects(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def write(directory: Path, files: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from proxy.testing import ScriptedUpstream, delta, done, end, event, finish, hang, head, role, wait_for
-from tests.processes import Child, Served, broken, closed, ran, rows, serving, until, write
+from tests.processes import Child, Served, broken, closed, connects, ran, rows, serving, until, write
 from tests.story.conftest import FILES, config
 
 STREAM: Any = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -149,7 +149,7 @@ async def test_a_signal_lets_a_running_stream_finish_and_takes_no_new_calls(
     async with serving(tmp_path) as served:
         async with streaming(served) as (_, parts):
             served.child.send(number)
-            await until(lambda: not _connects(served.port))
+            await until(lambda: not connects(served.port))
             moment.set()
             assert b"".join([part async for part in parts]).endswith(b"data: [DONE]\n\n")
 
@@ -186,7 +186,7 @@ async def test_a_second_ctrl_c_cuts_at_once_what_the_first_one_waits_for(
     async with serving(tmp_path) as served:
         async with streaming(served) as (_, parts):
             served.child.send(signal.SIGINT)
-            await until(lambda: not _connects(served.port))
+            await until(lambda: not connects(served.port))
             served.child.send(signal.SIGINT)
             assert b'"code":"shutdown"' in b"".join([part async for part in parts])
 
@@ -228,11 +228,6 @@ async def test_an_idle_connection_does_not_keep_the_proxy_from_ending(tmp_path: 
         assert await reader.read() == b""
         writer.close()
     orderly(served.child)
-
-
-def _connects(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def _cut_and_free(served: Served, upstream: ScriptedUpstream) -> None:
