@@ -31,8 +31,6 @@ WAIT_S = 30
 
 POLL_S = 0.01
 LINE_BYTES_MAX = 1024 * 1024
-CONFIG = "config.yaml"
-DATABASE = "orch.db"
 
 
 class Lines:
@@ -149,7 +147,7 @@ class Served:
 
     child: Child
     root_url: str
-    directory: Path
+    database: Path
 
     @property
     def base_url(self) -> str:
@@ -159,10 +157,6 @@ class Served:
     def port(self) -> int:
         return int(self.root_url.rpartition(":")[2])
 
-    @property
-    def database(self) -> Path:
-        return self.directory / DATABASE
-
     async def user_key(self, user: str, *, energy: int) -> str:
         """A key of a new user with that many points, made as ``orch keys create`` makes it: through the control socket."""
         admin = RemoteAdmin(socket_path(self.database))
@@ -171,13 +165,17 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(directory: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
-    """``orch serve`` on the directory's ``config.yaml``, at a free port of its own choice, once it listens."""
+async def serving(
+    directory: Path, *arguments: str, environ: Mapping[str, str] | None = None, database: str = "orch.db"
+) -> AsyncIterator[Served]:
+    """``orch serve`` in the directory, at a free port of its own choice, once it listens; ``database`` is where its store is."""
     listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
-    command = ("serve", "--config", str(directory / CONFIG), *listen, *arguments)
-    async with started(*command, cwd=directory, environ=environ) as child:
-        said = await child.out.said(r"on (http://\S+)/v1 ")
-        yield Served(child, said[1], directory)
+    async with started("serve", *listen, *arguments, cwd=directory, environ=environ) as child:
+        try:
+            said = await child.out.said(r"on (http://\S+)/v1 ")
+        except AssertionError as error:
+            raise AssertionError(f"the proxy did not start: {child.err.text}") from error
+        yield Served(child, said[1], directory / database)
 
 
 def free_port() -> int:

@@ -222,7 +222,7 @@ async def test_a_broken_edit_is_refused_by_line_and_its_repair_goes_live(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("config.yaml", r"config\.yaml:1:1 cannot be read: No such file"),
+        ("config.yaml", r"config\.yaml is gone: put it back, or restart to go on without it"),
         ("policies/default.yaml", r"policies/default\.yaml is gone: put it back, or restart to go on without it"),
         ("policies/energy.yaml", r"policies/default\.yaml:4:26 .*no file 'energy\.yaml'"),
     ],
