@@ -245,7 +245,7 @@ def wrong_commands(text: str) -> list[str]:
     """Uses of ``orch`` in code that name no command of it, or an option that the command does not have."""
     wrong = []
     for used in re.findall(r"(?:^|`|/)(orch [a-z][^`\n#]*)", text, re.MULTILINE):
-        words = used.split()
+        words = [word.rstrip(":,;") for word in used.split()]
         if len(words) == 2 and words[1] in cli.TABLE:
             continue  # a command, or a group of them as a whole
         options = COMMANDS.get(" ".join(words[:3]), COMMANDS.get(" ".join(words[:2])))
@@ -278,7 +278,8 @@ def test_every_dependency_has_its_reason() -> None:
         *(name for extra in project["optional-dependencies"].values() for name in extra),
     ]
     reasons_given = re.findall(r"\*\*([\w-]+)\*\*", DECISIONS.partition("## Dependencies")[2])
-    assert sorted(reasons_given) == sorted(re.split(r"[\[<>=]", name)[0] for name in listed)
+    told, named = sorted(reasons_given), sorted(re.split(r"[\[<>=]", name)[0] for name in listed)
+    assert told == named, "docs/decisions.md says of each dependency why it is there and what it costs"
 
 
 def test_the_changelog_keeps_the_format() -> None:
