@@ -155,6 +155,7 @@ class FakeUpstream:
 
     def __init__(self, *scripts: Sequence[Scripted]) -> None:
         self.stream_usage = True
+        self.secrets: tuple[str, ...] = ()
         self.scripts = list(scripts)
         self.requests: list[UpstreamRequest] = []
         self.cancelled = 0

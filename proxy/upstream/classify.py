@@ -22,6 +22,7 @@ from proxy.upstream.providers import display_of
 RETRY_AFTER_S_MAX = 3600.0
 MESSAGE_CHARS_MAX = 2_000
 DETAIL_DEPTH_MAX = 8
+WORD_CHARS_MAX = 200
 BODY_BYTES_MAX = 64 * 1024
 
 CONTEXT_EXCEEDED = "context_length_exceeded"
@@ -49,6 +50,8 @@ _STATUS_OF_TYPE = {
     "internal_server_error": 500,
     "overloaded_error": 529,
 }
+
+_WORDS = frozenset({"type", "code", "param"})
 
 _SECRETS = re.compile(
     r"(?i:\bbearer\s+)[^\s\"',;]+"
@@ -217,7 +220,13 @@ def _clean(error: Mapping[str, Any] | None, secrets: tuple[str, ...]) -> dict[st
     """The error with its texts redacted and its depth bounded, in values that can be written as JSON anywhere."""
     if error is None:
         return None
-    return {str(name): _clean_value(value, secrets, DETAIL_DEPTH_MAX) for name, value in error.items()}
+    cleaned = _clean_value(dict(error), secrets, DETAIL_DEPTH_MAX)
+    return {name: _word(value) if name in _WORDS else value for name, value in cleaned.items()}
+
+
+def _word(value: object) -> object:
+    """A code or a type as clients expect it: a word, or the number some servers send."""
+    return value[:WORD_CHARS_MAX] if isinstance(value, str) else value if type(value) is int else None
 
 
 def _clean_value(value: Any, secrets: tuple[str, ...], depth: int) -> Any:
@@ -226,7 +235,12 @@ def _clean_value(value: Any, secrets: tuple[str, ...], depth: int) -> Any:
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _clean_value(inner, secrets, depth - 1) for name, inner in value.items()} if depth else None
+        if not depth:
+            return None
+        return {
+            _clean_value(str(name), secrets, 0): _clean_value(inner, secrets, depth - 1)
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
         return [_clean_value(inner, secrets, depth - 1) for inner in value] if depth else None
     return value

@@ -45,7 +45,7 @@ class LitellmUpstream:
         self._key = key or (NO_KEY if settings.base_url else None)
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
         self._headers = headers
-        self._secrets = tuple(secret for secret in (key, *headers.values()) if secret)
+        self.secrets = tuple(secret for secret in (key, *headers.values()) if secret)
         self._library: Library | None = None
 
     @property
@@ -62,7 +62,7 @@ class LitellmUpstream:
         """One request to the provider. Raises UpstreamError; what ``take`` raises goes through as it is."""
         await self.load()
         assert self._library is not None
-        attempt = _Attempt(self._library.litellm, self._provider, self._secrets)
+        attempt = _Attempt(self._library.litellm, self._provider, self.secrets)
         arguments = self._arguments(self._library, request) | {"logger_fn": attempt.mark_dialled}
         if request.operation is Operation.EMBEDDINGS:
             answer = await attempt.embed(arguments)

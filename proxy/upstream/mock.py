@@ -31,6 +31,7 @@ class MockUpstream:
     """Implements the port Upstream."""
 
     stream_usage = True
+    secrets: tuple[str, ...] = ()
 
     async def send(self, request: UpstreamRequest, take: Take) -> None:
         if request.operation is Operation.EMBEDDINGS:

@@ -100,7 +100,7 @@ class Passthrough:
         self._stream_usage = settings.stream_usage
         self._limits = limits
         keys = [settings.api_key] if settings.api_key is not None else []
-        self._secrets = tuple(secret.get_secret_value() for secret in [*keys, *settings.headers.values()])
+        self.secrets = tuple(secret.get_secret_value() for secret in [*keys, *settings.headers.values()])
 
     @property
     def stream_usage(self) -> bool:
@@ -136,7 +136,7 @@ class Passthrough:
             )
         if response.status != 200:
             body = await self._error_body(response)
-            raise classify(response.status, response.headers, body, provider=self._provider, secrets=self._secrets)
+            raise classify(response.status, response.headers, body, provider=self._provider, secrets=self.secrets)
         if not request.stream:
             return await take(await self._whole(response))
         await self._not_a_stream(response)
@@ -168,7 +168,7 @@ class Passthrough:
         body = await self._whole(response)
         error = error_object(body)
         if error is not None:
-            raise classify_object(error, provider=self._provider, secrets=self._secrets)
+            raise classify_object(error, provider=self._provider, secrets=self.secrets)
         try:
             read_answer(body, Operation.CHAT)
         except NotAnAnswer as why:
@@ -210,7 +210,7 @@ class Passthrough:
     def _ours(self, error: Exception) -> UpstreamError:
         for foreign, ours, did in FOREIGN:
             if isinstance(error, foreign):
-                return ours(redact(f"{self._display} {did} ({type(error).__name__})", self._secrets))
+                return ours(redact(f"{self._display} {did} ({type(error).__name__})", self.secrets))
         raise AssertionError(f"not in the table: {type(error).__name__}")
 
 

@@ -31,6 +31,11 @@ class Upstream(Protocol):
         """Whether ``stream_options.include_usage`` may be asked for."""
         ...
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What it sends to authenticate itself; taken out of everything it says before anyone sees it."""
+        ...
+
     async def send(self, request: UpstreamRequest, take: Take) -> None:
         """Return when the upstream ended its answer; raise an UpstreamError otherwise."""
         ...

@@ -42,7 +42,9 @@ class Terminal:
         upstream = self._upstreams[deployment.upstream]
         request = request_for(call, deployment, upstream)
         answering = (
-            Streamed(call, deployment) if call.stream else Whole(call, deployment, self._limits.answer_bytes_max)
+            Streamed(call, deployment, upstream.secrets)
+            if call.stream
+            else Whole(call, deployment, upstream.secrets, self._limits.answer_bytes_max)
         )
         with _Attempting(call, deployment, answering):
             return await answering.ask(upstream, request)
@@ -109,12 +111,13 @@ def cost_nanousd(model: Model, usage: Usage) -> int | None:
 class Answering:
     """The answer of one attempt as it comes, through a gate of its own."""
 
-    def __init__(self, call: Call, deployment: Deployment) -> None:
+    def __init__(self, call: Call, deployment: Deployment, secrets: tuple[str, ...]) -> None:
         head = Head(model=call.model, deployment=deployment, downgraded_from=call.downgraded_from)
         self.gate = Gate(call.reply, head, call.trace)
         self.complete = False
         self._call = call
         self._deployment = deployment
+        self._secrets = secrets
         self._display = display_of(deployment.provider)
         self._tail = asyncio.timeout(None)
 
@@ -160,6 +163,10 @@ class Answering:
         self.complete = True
         self._call.trace.outcome = self.outcome()
 
+    def _said(self, error: Mapping[str, Any]) -> UpstreamError:
+        """What an error object in place of an answer means, without the upstream's secrets."""
+        return classify_object(error, provider=self._deployment.provider, secrets=self._secrets)
+
     def _over_within(self, seconds: float) -> None:
         self._tail.reschedule(asyncio.get_running_loop().time() + seconds)
 
@@ -173,8 +180,8 @@ class Answering:
 class Streamed(Answering):
     """Events of a stream, handed on byte by byte."""
 
-    def __init__(self, call: Call, deployment: Deployment) -> None:
-        super().__init__(call, deployment)
+    def __init__(self, call: Call, deployment: Deployment, secrets: tuple[str, ...]) -> None:
+        super().__init__(call, deployment, secrets)
         self._progress = Progress(choices(call.body))
         self._done = False
 
@@ -199,7 +206,7 @@ class Streamed(Answering):
         except NotAnAnswer as error:
             raise UpstreamUnavailable(f"{self._display} sent an event that is not part of an answer: {error}") from None
         if self._progress.error is not None:
-            raise classify_object(self._progress.error, provider=self._deployment.provider)
+            raise self._said(self._progress.error)
         return part
 
     def _settle(self, part: Part) -> None:
@@ -214,8 +221,8 @@ class Streamed(Answering):
 class Whole(Answering):
     """One JSON body."""
 
-    def __init__(self, call: Call, deployment: Deployment, answer_bytes_max: int) -> None:
-        super().__init__(call, deployment)
+    def __init__(self, call: Call, deployment: Deployment, secrets: tuple[str, ...], answer_bytes_max: int) -> None:
+        super().__init__(call, deployment, secrets)
         self._answer_bytes_max = answer_bytes_max
         self._answer: Answer | None = None
 
@@ -243,7 +250,7 @@ class Whole(Answering):
     def _not_an_answer(self, raw: bytes, why: NotAnAnswer) -> UpstreamError:
         error = why.error or error_object(raw)
         if error is not None:
-            return classify_object(error, provider=self._deployment.provider)
+            return self._said(error)
         return UpstreamUnavailable(f"{self._display} sent something that is not an answer: {why}")
 
 
