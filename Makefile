@@ -48,7 +48,7 @@ lock: $(BIN)/uv
 	$(BIN)/uv pip compile -q $(UPGRADE) --generate-hashes --universal --no-annotate --no-header \
 		--extra build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q $(UPGRADE) --generate-hashes --universal --no-annotate --no-header \
-		--extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+		--extra build --extra dev --extra otel -c requirements.lock pyproject.toml -o requirements-dev.lock
 	echo uv | $(BIN)/uv pip compile -q $(UPGRADE) --generate-hashes --universal --no-annotate --no-header \
 		--python-version 3.11 - -o bootstrap.lock
 
