@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -13,6 +14,7 @@ import orjson
 from proxy.call import How, Opening
 from proxy.errors import JournalUnavailable, NotFound, OrchError
 from proxy.journal.clock import Clock, unix_ms
+from proxy.journal.memory_listing import AccountRow, EntryOf, GrantOf, MemoryListings
 from proxy.journal.port import (
     Balance,
     CallFacts,
@@ -40,38 +42,15 @@ from proxy.journal.rules import (
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
-class _Account:
-    plan: str
-    balance: int = 0
-    held: int = 0
-
-
-@dataclass(slots=True)
-class _Grant:
-    id: int
-    op: Grant
-    remaining: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    kind: str
-    account: str
-    grant: int
-    points: int
-    call_id: str | None = None
-
-
-class MemoryStore:
+class MemoryStore(MemoryListings):
     """An implementation of ``port.Store``: every operation is done when its method returns."""
 
     def __init__(self, *, owner: str = "memory", now_ms: Callable[[], int] = unix_ms) -> None:
         self._owner = owner
         self._now_ms = Clock(now_ms)
-        self._accounts: dict[str, _Account] = {}
-        self._grants: list[_Grant] = []
-        self._entries: list[_Entry] = []
+        self._accounts: dict[str, AccountRow] = {}
+        self._grants: list[GrantOf] = []
+        self._entries: list[EntryOf] = []
         self._calls: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, KeyRow] = {}
         self._policies: dict[str, dict[str, str]] = {}
@@ -229,12 +208,13 @@ class MemoryStore:
 
     def _burn(self, account: str, points: int, call_id: str) -> None:
         mine = [grant for grant in self._grants if grant.op.account == account and grant.remaining]
+        balance, at, n = self._accounts[account].balance + points, self._now_ms(), itertools.count()
         for grant in sorted(mine, key=lambda grant: (PRIORITY[grant.op.kind], grant.id)):
             part = min(points, grant.remaining)
             if part:
-                points -= part
-                grant.remaining -= part
-                self._entries.append(_Entry("settle", account, grant.id, -part, call_id))
+                points, balance = points - part, balance - part
+                grant.change(-part, at)
+                self._note(f"settle:{call_id}:{next(n)}", grant, -part, balance_after=balance, at=at)
         assert points == 0, f"account {account}: its grants are {points} points short of its balance"
 
     def _withdraw(self, call_id: str) -> None:
@@ -249,24 +229,32 @@ class MemoryStore:
 
     def _refund(self, row: dict[str, Any]) -> None:
         burnt = [entry for entry in self._entries if entry.kind == "settle" and entry.call_id == row["id"]]
-        for entry in burnt:
-            self._grants[entry.grant - 1].remaining -= entry.points
-            self._entries.append(replace(entry, kind="refund", points=-entry.points))
-        self._accounts[row["account"]].balance += row["points_charged"]
+        account, at = self._accounts[row["account"]], self._now_ms()
+        for n, entry in enumerate(burnt):
+            account.balance -= entry.points
+            entry.grant.change(-entry.points, at)
+            ref = f"refund:{row['id']}:{n}"
+            self._note(ref, entry.grant, -entry.points, balance_after=account.balance, at=at)
         row.update(points_refunded=row["points_charged"], how=How.NOT_RECORDED.value)
 
     # --- accounts and keys --------------------------------------------------------------------------------------------
 
     def _open(self, account: str, opening: Opening) -> None:
-        self._accounts[account] = _Account(opening.plan)
+        self._accounts[account] = AccountRow(opening.plan, created_at=self._now_ms())
         if opening.points:
             self._add(Grant(account=account, points=opening.points, kind="plan", source_ref=opening_ref(account)))
 
     def _add(self, op: Grant) -> None:
-        grant = _Grant(len(self._grants) + 1, op, op.points)
+        account, at = self._accounts[op.account], self._now_ms()
+        grant = GrantOf(len(self._grants) + 1, op, op.points, created_at=at)
+        account.balance += op.points
         self._grants.append(grant)
-        self._accounts[op.account].balance += op.points
-        self._entries.append(_Entry("grant", op.account, grant.id, op.points))
+        self._note(f"grant:{grant.id}", grant, op.points, balance_after=account.balance, at=at)
+
+    def _note(self, op_ref: str, grant: GrantOf, points: int, *, balance_after: int, at: int) -> None:
+        kind = op_ref.partition(":")[0]
+        entry = EntryOf(kind=kind, op_ref=op_ref, grant=grant, points=points, balance_after=balance_after, at=at)
+        self._entries.append(entry)
 
     def _create_user(self, op: NewUser) -> Balance:
         found = self._accounts.get(op.account)

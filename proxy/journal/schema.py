@@ -173,7 +173,9 @@ probes = Table(
 )
 
 Index("ix_grants_live", grants.c.account, grants.c.priority, grants.c.id, sqlite_where=grants.c.closed_at.is_(None))
-Index("ix_calls_open", calls.c.owner, sqlite_where=calls.c.state == "open")
-Index("ix_calls_account", calls.c.account, calls.c.created_at)
+Index("ix_grants_account", grants.c.account, grants.c.id)
+Index("ix_calls_open", calls.c.id, sqlite_where=calls.c.state == "open")
+Index("ix_calls_account", calls.c.account, calls.c.id)
+Index("ix_calls_namespace", calls.c.namespace, calls.c.id)
 Index("ix_entries_account", entries.c.account, entries.c.seq, entries.c.points)  # covers the sums of verify
 Index("ix_entries_call", entries.c.call_id, entries.c.kind, entries.c.points)  # covers the sums of verify

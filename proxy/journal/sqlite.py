@@ -16,6 +16,7 @@ import orjson
 from proxy.journal import ledger
 from proxy.journal import statements as sql
 from proxy.journal.clock import Clock, unix_ms
+from proxy.journal.listing_sqlite import SqliteListings
 from proxy.journal.port import (
     Balance,
     Close,
@@ -45,8 +46,8 @@ FRESH_S = 1.0
 PROBE_S = 2.0
 
 
-class SqliteStore:
-    """An implementation of ``port.Store``. Its file belongs to this process alone: the caller holds its lock."""
+class SqliteStore(SqliteListings):
+    """An implementation of ``port.Store`` and ``listing.Listings``. The caller holds the lock of its file."""
 
     def __init__(self, writer: Writer, reader: SqliteReader, *, owner: str) -> None:
         self._writer = writer
@@ -95,6 +96,9 @@ class SqliteStore:
 
     async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]:
         return await self._reader.keys(namespace)
+
+    async def listed(self, query: str, values: Mapping[str, Any]) -> list[sqlite3.Row]:
+        return await self._reader.listed(query, values)
 
     async def verify(self) -> Sequence[Violation]:
         return await self._reader.verify()

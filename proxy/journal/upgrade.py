@@ -13,7 +13,7 @@ from pathlib import Path
 import proxy
 from proxy.errors import OrchError
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """The schema's versions, oldest first; the last one is this program's."""
 
 MIGRATE_S = 600.0

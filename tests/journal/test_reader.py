@@ -43,7 +43,7 @@ async def test_a_reader_reads_what_a_killed_writer_left_in_the_log(tmp_path: Pat
 
 async def test_a_reader_cannot_write(tmp_path: Path) -> None:
     reader = SqliteReader(fresh_database(tmp_path))
-    connection = await reader._connect()
+    connection = await reader._short._connect()
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await connection.execute("DELETE FROM accounts")
     await connection.close()
