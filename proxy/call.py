@@ -173,16 +173,22 @@ class Trace:
 
     The terminal handler writes the attempts, ``answering`` (the model whose content the client got first), ``outcome`` (as
     soon as the answer is complete) and ``partial`` (what was used by an answer that never completed); retry writes
-    ``waited_s``; the journal writes ``recorded`` (a row exists) and ``receipt``.
+    ``waited_s``; the journal writes ``recorded`` (a row exists), ``booked`` (the call as it stands in the books: its action,
+    the model and points held for it), ``ending`` and ``error`` (how it ended, and its reason code), and ``receipt``.
+    ``traceparent`` is the client's header of that name, as it came.
     """
 
     received_at: float
+    traceparent: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
     answering: str | None = None
     outcome: Outcome | None = None
     partial: Outcome | None = None
     waited_s: float = 0.0
     recorded: bool = False
+    booked: Call | None = None
+    ending: Ending | None = None
+    error: str | None = None
     receipt: Receipt | None = None
 
 

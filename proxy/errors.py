@@ -11,6 +11,10 @@
     │   ├── WrongMethod           the route exists; this method of it does not
     │   ├── BodyTooLarge          over the named cap
     │   ├── UnsupportedMedia      a compressed body
+    │   ├── RequestTimeout        the request did not arrive in time
+    │   ├── TargetTooLong         a path and query over the named cap
+    │   ├── HeadTooLarge          headers over a named cap
+    │   ├── ExpectationFailed     an Expect header that is not 100-continue
     │   └── EnergyExhausted       the balance does not pay the cheapest offer allowed
     ├── UpstreamError             what an attempt came to
     │   ├── UpstreamRejected      the provider says the request itself is wrong: its words are relayed, nobody retries
@@ -81,6 +85,22 @@ class BodyTooLarge(CallerError):
 
 class UnsupportedMedia(CallerError):
     reason = "unsupported_media_type"
+
+
+class RequestTimeout(CallerError):
+    reason = "request_timeout"
+
+
+class TargetTooLong(CallerError):
+    reason = "request_target_too_long"
+
+
+class HeadTooLarge(CallerError):
+    reason = "request_head_too_large"
+
+
+class ExpectationFailed(CallerError):
+    reason = "expectation_failed"
 
 
 class EnergyExhausted(CallerError):
@@ -164,7 +184,10 @@ class Overloaded(OrchError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in the operator's files; prints as ``file:line:column path: what, and what to do``."""
+    """One thing wrong in the operator's files; prints as ``file:line:column path: what, and what to do``.
+
+    ``line`` 0: it is about the file as a whole, or about a variable of the environment.
+    """
 
     file: str
     line: int
@@ -173,7 +196,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}"
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else f"{self.file}:"
         return f"{where} {self.path}: {self.message}" if self.path else f"{where} {self.message}"
 
 

@@ -24,6 +24,7 @@ PREFIX = "sk-orch-"
 DEFAULT_NAMESPACE = "app"
 NAME_CHARS_MAX = 200
 LISTED_MAX = 100
+ADMIN_KEY_CHARS_MIN = 16
 PEPPER_CHARS_MIN = 16
 ROWS_KEPT_MAX = 10_000
 MISSES_KEPT_MAX = 1_000
@@ -197,7 +198,15 @@ def _read_secret(file: Path) -> bytes:
 
 
 def _unusable(where: str, why: str) -> ConfigError:
-    return ConfigError([Problem(where, 1, 1, "", why)])
+    return ConfigError([Problem(where, 0, 0, "", why)])
+
+
+def _checked_admin_key(key: str) -> str:
+    if len(key.strip()) < ADMIN_KEY_CHARS_MIN:
+        raise _unusable(
+            "ORCH_ADMIN_KEY", f"is shorter than {ADMIN_KEY_CHARS_MIN} characters; make one with: openssl rand -hex 24"
+        )
+    return key.strip()
 
 
 class Keyring:
@@ -209,7 +218,7 @@ class Keyring:
         self._store = store
         self._clock = clock
         self._pepper = pepper
-        self._admin_mac = mac(pepper, admin_key.strip()) if admin_key and admin_key.strip() else None
+        self._admin_mac = mac(pepper, _checked_admin_key(admin_key)) if admin_key and admin_key.strip() else None
         self._rows: OrderedDict[str, KeyRow] = OrderedDict()
         self._misses: OrderedDict[str, float] = OrderedDict()
         self._changes = 0

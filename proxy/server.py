@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -102,7 +103,10 @@ def server_config(running: Running, *, drain_s: float) -> uvicorn.Config:
 
 def claim(listen: str) -> socket.socket:
     """The address as a bound socket. Nobody can connect until the server listens on it."""
-    host, port = parse_listen(listen)
+    try:
+        host, port = parse_listen(listen)
+    except ValueError as error:
+        raise StartError(f"cannot listen on {listen!r}: {error}") from None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     claimed = socket.socket(family, socket.SOCK_STREAM)
     claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -110,8 +114,9 @@ def claim(listen: str) -> socket.socket:
         claimed.bind((host, port))
     except OSError as error:
         claimed.close()
+        mend = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
         raise StartError(
-            f"cannot listen on {listen}: {error.strerror}. Stop what uses it, or set server.listen (or --listen) to another."
+            f"cannot listen on {listen}: {error.strerror}. {mend} server.listen (or --listen) to another."
         ) from error
     return claimed
 

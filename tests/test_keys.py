@@ -46,7 +46,7 @@ def store() -> Watched:
 
 @pytest.fixture
 def keyring(store: Watched) -> Keyring:
-    return Keyring(store, PEPPER, "the-admin-key")
+    return Keyring(store, PEPPER, "the-admin-key-of-tests")
 
 
 async def refusal(keyring: Keyring, credential: str) -> str:
@@ -107,8 +107,13 @@ async def test_a_key_is_taken_bare_or_as_a_bearer_token(keyring: Keyring, prefix
 
 
 async def test_the_admin_key_of_the_environment_is_an_admin(keyring: Keyring) -> None:
-    assert (await keyring.principal("Bearer the-admin-key")).role is Role.ADMIN
+    assert (await keyring.principal("Bearer the-admin-key-of-tests")).role is Role.ADMIN
     await refusal(keyring, "Bearer the-admin-keyy")
+
+
+async def test_an_admin_key_that_could_be_guessed_is_refused(store: Watched) -> None:
+    with pytest.raises(ConfigError, match="ORCH_ADMIN_KEY: is shorter than 16 characters"):
+        Keyring(store, PEPPER, "short")
 
 
 @pytest.mark.parametrize("admin_key", [None, "", "  "])

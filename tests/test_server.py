@@ -29,6 +29,12 @@ def test_an_address_of_another_machine_cannot_be_claimed() -> None:
         claim("192.0.2.1:4000")
 
 
+@pytest.mark.parametrize("wrong", ["foo", "127.0.0.1", ":4000", "127.0.0.1:http"])
+def test_an_address_that_is_none_says_what_one_looks_like(wrong: str) -> None:
+    with pytest.raises(StartError, match="port"):
+        claim(wrong)
+
+
 async def test_an_address_open_to_others_needs_an_admin_key(tmp_path: Path, store: Path) -> None:
     async with ScriptedUpstream() as upstream, running(tmp_path, config=config(upstream), files=FILES) as proxy:
         await check_exposure(proxy.parts, "127.0.0.1:4000", {})

@@ -56,10 +56,40 @@ class Limits(Settings):
         description="All request bodies being read or served together, in bytes. A change needs a restart.",
     )
     json_depth_max: int = Field(200, ge=4, le=900, description="Deepest nesting of a request's JSON.")
+    json_values_max: int = Field(
+        500_000, ge=100, description="Most values in a request's JSON; each takes far more memory than its bytes."
+    )
     answer_bytes_max: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed, in bytes."
     )
     sse_event_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="Largest event of a stream, in bytes.")
+    head_s: float = Field(
+        10, gt=0, description="How long a client may take to send a request's head, in seconds; a new one, to begin."
+    )
+    body_s: float = Field(
+        60, gt=0, description="How long a client may pause while it sends a body, in seconds. The whole takes call_s at most."
+    )
+    keep_alive_s: float = Field(
+        75, gt=0, description="How long an idle connection waits for its next request, in seconds."
+    )
+    linger_s: float = Field(
+        2,
+        gt=0,
+        description="How long a client that was refused while it sent may go on sending until its connection is cut, in"
+        " seconds; what it sends is dropped.",
+    )
+    target_bytes_max: int = Field(8 * 1024, ge=256, description="Longest target of a request (path and query), in bytes.")
+    head_bytes_max: int = Field(64 * 1024, ge=1024, description="All headers of a request together, in bytes.")
+    headers_max: int = Field(100, ge=8, description="Headers of a request.")
+    connections_max: int = Field(
+        4096, ge=1, description="Connections of clients at the same time; more are answered with 503 and closed."
+    )
+    connections_per_address_max: int | None = Field(
+        None,
+        ge=1,
+        description="Connections from one address (IPv6: one /64), counted likewise. Default: no cap, because a back end"
+        " or a reverse proxy is one address.",
+    )
     calls_max: int = Field(1000, ge=1, description="Calls served at the same time; more are refused with 503.")
     call_s: float = Field(600, gt=0, description="A call's own deadline, in seconds, from its arrival.")
     headers_after_s: float | None = Field(
@@ -68,7 +98,7 @@ class Limits(Settings):
         description="Send a stream's status and a comment after this long without content, and again as often, in seconds: "
         "for load balancers that cut silent connections. A later failure is then an event, not a status. Default: never.",
     )
-    stall_s: float = Field(60, gt=0, description="How long a client may stop reading a stream, in seconds.")
+    stall_s: float = Field(60, gt=0, description="How long a client may stop reading its answer, in seconds.")
     close_wait_s: float = Field(
         5, gt=0, description="How long an answer's end waits for the journal, in seconds. A change needs a restart."
     )

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.call import Operation
+from proxy.call import Operation, Trace
 from proxy.edge.build import draft
 from proxy.edge.context import Context, keep, known
 from proxy.edge.errors import failure
@@ -26,6 +26,7 @@ from proxy.edge.ids import uuid7
 from proxy.edge.receive import ClientGone
 from proxy.edge.reply import send_failure
 from proxy.errors import NotFound, OrchError, Overloaded, WrongMethod
+from proxy.telemetry.port import REQUEST_ID
 
 log = logging.getLogger("proxy.edge")
 
@@ -54,6 +55,7 @@ class Guard:
         assert scope["type"] == "http", "served with lifespan and websockets off"
         scope["app"] = self  # Starlette's router raises for an unknown path only when it runs inside an app
         answer = Answer(send, uuid7())
+        REQUEST_ID.set(answer.request_id)
         try:
             await self._admit(scope, answer.request_id)
             await self._app(scope, receive, answer)
@@ -75,7 +77,8 @@ class Guard:
         headers = request_headers(scope["headers"])
         if scope["path"] not in PUBLIC:
             principal = await self._gateway.keys.principal(credentials(headers))
-            found = Context(request_id=request_id, principal=principal, headers=headers, received_at=received_at)
+            trace = Trace(received_at, headers.get("traceparent"))
+            found = Context(request_id=request_id, principal=principal, headers=headers, trace=trace)
             keep(scope, found)
         check_once(scope["headers"])
 
@@ -83,7 +86,9 @@ class Guard:
         if answer.started:
             return
         ctx, operation = known(scope), CALLS.get(scope["path"])
-        if ctx is not None and (operation is not None or error.reason == UNKNOWN_URL):
+        if ctx is None:
+            self._gateway.observer.turned_away(error)
+        elif operation is not None or error.reason == UNKNOWN_URL:
             call = draft(ctx, self._gateway.live.version, operation or Operation.UNKNOWN)
             await self._gateway.note_refusal(call, error)
         await send_failure(answer, failure(error))

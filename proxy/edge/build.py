@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from proxy.call import Account, Call, Operation, Trace
+from proxy.call import Account, Call, Operation
 from proxy.dialect.body import parse
 from proxy.dialect.request import Own, check, take_own
 from proxy.edge.context import Context
@@ -22,7 +22,6 @@ _SWITCH: Mapping[str, bool] = {"on": True, "true": True, "1": True, "off": False
 def draft(ctx: Context, version: Version, operation: Operation) -> Call:
     """A call of which only its caller is known; what is refused before its body is understood is recorded with it."""
     user = ctx.principal.user or ctx.headers.get(USER_HEADER, "")[:USER_CHARS_MAX]
-    trace = Trace(ctx.received_at)
     return Call(
         id=ctx.request_id,
         principal=ctx.principal,
@@ -32,17 +31,17 @@ def draft(ctx: Context, version: Version, operation: Operation) -> Call:
         model="",
         requested_model="",
         body={},
-        deadline_at=ctx.received_at + version.limits.call_s,
-        reply=BodyReply(trace, _nowhere),
+        deadline_at=ctx.trace.received_at + version.limits.call_s,
+        reply=BodyReply(ctx.trace, _nowhere),
         ports=version.ports,
-        trace=trace,
+        trace=ctx.trace,
         workspace=ctx.principal.workspace,
     )
 
 
 def build(ctx: Context, version: Version, operation: Operation, raw: bytes) -> Call:
     """The call that the headers and the body ask for. Raises BadRequest, Forbidden."""
-    whole = parse(raw, depth_max=version.limits.json_depth_max)
+    whole = parse(raw, depth_max=version.limits.json_depth_max, values_max=version.limits.json_values_max)
     check(whole, operation)
     body, own = take_own(whole)
     stream = operation is Operation.CHAT and bool(body.get("stream"))
@@ -98,7 +97,7 @@ def _deadline_at(ctx: Context, version: Version) -> float:
             f"The header x-orch-timeout-s is {(header or '')[:20]!r}; send seconds, more than 0.",
             param="x-orch-timeout-s",
         )
-    return ctx.received_at + min(wanted_s, version.limits.call_s)
+    return ctx.trace.received_at + min(wanted_s, version.limits.call_s)
 
 
 async def _nowhere(message: object) -> None:

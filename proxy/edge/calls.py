@@ -7,12 +7,16 @@ from dataclasses import replace
 from starlette.types import Receive, Scope, Send
 
 from proxy.call import Operation
+from proxy.dialect.body import values
 from proxy.edge.build import build
 from proxy.edge.context import context
 from proxy.edge.gateway import Gateway
 from proxy.edge.receive import read_body
 from proxy.edge.reply import reply_for
 from proxy.edge.serve import serve
+
+VALUE_BYTES = 64
+"""What a parsed JSON value takes in memory, about: counted against bodies_bytes_max beside the bytes themselves."""
 
 
 class CallEndpoint:
@@ -30,6 +34,7 @@ class CallEndpoint:
             gateway.bodies.share() as share,
         ):
             raw = await read_body(scope, receive, limits=version.limits, share=share)
+            share.take(min(values(raw), version.limits.json_values_max) * VALUE_BYTES)
             call = build(context(scope), version, self._operation, raw)
             call = replace(call, reply=reply_for(call, send, version.limits))
-            await serve(call, version.handler, refused=gateway.note_refusal, receive=receive)
+            await serve(call, version.handler, refused=gateway.note_refusal, receive=receive, observer=gateway.observer)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from proxy.call import Principal
+from proxy.call import Principal, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """A request whose caller is known. ``received_at`` is monotonic seconds."""
+    """A request whose caller is known, and the trace of the call it may become."""
 
     request_id: str
     principal: Principal
     headers: Mapping[str, str]
-    received_at: float
+    trace: Trace
 
 
 def context(scope: Scope) -> Context:

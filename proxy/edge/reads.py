@@ -14,7 +14,7 @@ from proxy.edge.context import context
 from proxy.edge.gateway import Gateway
 from proxy.edge.headers import usd
 from proxy.edge.identify import USER_HEADER, payer
-from proxy.errors import NotFound
+from proxy.errors import BadRequest, NotFound
 from proxy.journal.port import Balance
 from proxy.policy.rights import may_use
 
@@ -52,7 +52,7 @@ class Reads:
     async def energy(self, request: Request) -> Response:
         """The payer's balance and what each action costs now. An account that does not exist yet shows what it would open with."""
         ctx = context(request.scope)
-        header = ctx.headers.get(USER_HEADER, request.query_params.get("user"))
+        header = _one_user([*request.query_params.getlist("user"), *filter(None, [ctx.headers.get(USER_HEADER)])])
         account = payer(ctx.principal, header=header, body_user=None)
         balance = await self._gateway.records.balance(account.id) or self._opening(account)
         shown: dict[str, Any] = {
@@ -84,6 +84,12 @@ class Reads:
         if await self._gateway.ready():
             return _json({"status": "ready", "policy": self._gateway.live.version.ports.policy_version})
         return _json({"status": "not ready", "reason": "the store does not take writes"}, status=503)
+
+
+def _one_user(named: list[str]) -> str | None:
+    if len(set(named)) > 1:
+        raise BadRequest("The request names more than one user. Name one.", param="user")
+    return named[0] if named else None
 
 
 def _json(value: object, *, status: int = 200) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.call import Account, Operation, Principal, Role
+from proxy.call import Account, Operation, Principal, Role, Trace
 from proxy.config.settings import Limits
 from proxy.edge.build import build, draft
 from proxy.edge.context import Context
@@ -29,7 +29,7 @@ VERSION = Version(handler=_unreached, ports=fake_ports(), limits=Limits(call_s=6
 
 def _context(principal: Principal = USER, **headers: str) -> Context:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Context(request_id="id-1", principal=principal, headers=named, received_at=1000.0)
+    return Context(request_id="id-1", principal=principal, headers=named, trace=Trace(1000.0))
 
 
 def _build(body: dict[str, Any], principal: Principal = USER, **headers: str) -> Any:

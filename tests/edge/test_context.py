@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.call import Principal, Role
+from proxy.call import Principal, Role, Trace
 from proxy.edge.context import Context, context, keep, known
 
 ANA = Principal(key_id="k", role=Role.USER, namespace="app", user="ana")
@@ -18,7 +18,7 @@ def test_a_request_has_no_context_until_its_caller_is_known() -> None:
     with pytest.raises(AssertionError):
         context(scope)
 
-    found = Context(request_id="id", principal=ANA, headers={}, received_at=0.0)
+    found = Context(request_id="id", principal=ANA, headers={}, trace=Trace(0.0))
     keep(scope, found)
 
     assert context(scope) is found

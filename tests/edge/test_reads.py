@@ -86,6 +86,8 @@ async def test_a_service_key_reads_the_energy_of_the_user_it_names(proxy: Runnin
     assert (await _get(proxy, "/energy", service, x_orch_user="ben")).json()["user"] == "ben"
     assert (await _get(proxy, "/energy?user=ben", service)).json()["user"] == "ben"
     assert (await _get(proxy, "/energy", service)).status_code == 400
+    assert (await _get(proxy, "/energy?user=ben&user=ana", service)).status_code == 400
+    assert (await _get(proxy, "/energy?user=ben", service, x_orch_user="ana")).status_code == 400
 
 
 async def test_a_user_key_does_not_read_anothers_energy(proxy: RunningProxy) -> None:
