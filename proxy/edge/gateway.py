@@ -14,6 +14,8 @@ from proxy.edge.live import Live
 from proxy.edge.receive import BodyBudget
 from proxy.errors import JournalUnavailable, OrchError, Overloaded
 from proxy.journal.port import Balance
+from proxy.telemetry.observers import Observers
+from proxy.telemetry.port import Observer
 
 log = logging.getLogger("proxy.edge")
 
@@ -67,9 +69,12 @@ class Gateway:
     bodies: BodyBudget
     serving: Serving
     ready: Callable[[], Awaitable[bool]]
+    observer: Observer = Observers()
 
     async def note_refusal(self, call: Call, error: OrchError) -> None:
         """Record a refused call. A store that does not answer must not turn the caller's clear error into another."""
+        if call.trace.booked is None:
+            self.observer.refused(call, error)
         try:
             await self.journal.refused(call, error)
         except JournalUnavailable as unavailable:

@@ -19,6 +19,7 @@ from proxy.edge.headers import Headers, policy_headers, receipt_headers
 from proxy.edge.receive import ClientGone
 from proxy.edge.reply import BodyReply, StreamReply
 from proxy.errors import DeadlineExceeded, OrchError, Overloaded
+from proxy.telemetry.port import Observer
 
 log = logging.getLogger("proxy.edge")
 
@@ -29,12 +30,12 @@ LAST_WORD_S = 1.0
 """How long a shutdown waits to tell a client that its stream was cut."""
 
 
-async def serve(call: Call, handler: Handler, *, refused: Refused, receive: Receive) -> None:
+async def serve(call: Call, handler: Handler, *, refused: Refused, receive: Receive, observer: Observer) -> None:
     """Answer the call. Errors of ours are answered here; a client that left is not."""
     assert isinstance(call.reply, BodyReply | StreamReply)
     reply = call.reply
     try:
-        outcome = await _run(call, handler, reply, receive)
+        outcome = await _observed(call, _run(call, handler, reply, receive), observer)
     except ClientGone:
         return
     except asyncio.CancelledError:
@@ -46,6 +47,18 @@ async def serve(call: Call, handler: Handler, *, refused: Refused, receive: Rece
         await reply.fail(_failure(call, error), _failure_headers(call))
         return
     await reply.finish(call, outcome)
+
+
+async def _observed(call: Call, running: Awaitable[Outcome], observer: Observer) -> Outcome:
+    """Whatever becomes of the call, the observer hears of it before the client does."""
+    failed: Exception | None = None
+    try:
+        return await running
+    except Exception as error:
+        failed = error
+        raise
+    finally:
+        observer.ended(call, failed)
 
 
 async def _run(call: Call, handler: Handler, reply: BodyReply | StreamReply, receive: Receive) -> Outcome:

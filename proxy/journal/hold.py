@@ -122,7 +122,8 @@ class _Reserving(AbstractAsyncContextManager[Call]):
 
     async def __aenter__(self) -> Call:
         answer = await self._reserved()
-        self._call.trace.recorded = True
+        trace = self._call.trace
+        trace.recorded, trace.booked = True, self._call
         if isinstance(answer, Exhausted):
             raise EnergyExhausted(required=answer.required, available=answer.available)
         taken = self._op.offers[answer.offer]
@@ -130,7 +131,7 @@ class _Reserving(AbstractAsyncContextManager[Call]):
         held = replace(self._call, model=taken.model, candidates=(taken.model,), hold=self._hold)
         if answer.offer:
             held = replace(held, downgraded_from=self._op.offers[0].model)
-        self._call = held
+        self._call = trace.booked = held
         return held
 
     async def _reserved(self) -> Reserved | Exhausted:
@@ -139,7 +140,8 @@ class _Reserving(AbstractAsyncContextManager[Call]):
             return await _acknowledged(reserved, self._hold.wait_s)
         except asyncio.CancelledError as error:
             ended = Ending(before_content(self._call.reply.cut), None)
-            self._ledger.close(closing(self._call, ended, error, points=0, now_s=time.monotonic()))
+            self._call.trace.booked = self._call
+            self._ledger.close(_closing(self._call, ended, error, points=0))
             raise
         except JournalUnavailable:
             self._ledger.withdraw()  # it may have been committed, or be committed yet
@@ -158,22 +160,33 @@ class _Reserving(AbstractAsyncContextManager[Call]):
     def _closing(self, error: BaseException | None) -> Close:
         try:
             ended = ending(self._call, error)
-            points = self._hold.charge(ended)
-            return closing(self._call, ended, error, points=points, now_s=time.monotonic())
+            return _closing(self._call, ended, error, points=self._hold.charge(ended))
         except Exception:
-            self._ledger.withdraw()  # our bug is not the payer's loss
+            self._take_back()  # our bug is not the payer's loss
             raise
 
     async def _settled(self, closing: Future[Closed]) -> None:
         try:
             closed = await _acknowledged(closing, self._close_wait_s)
         except JournalUnavailable:
-            self._ledger.withdraw()  # behind the close: whichever of them is committed last, the charge is taken back
+            self._take_back()  # behind the close: whichever of them is committed last, the charge is taken back
             raise
         if closed.already:
-            self._ledger.withdraw()
+            self._take_back()
             raise JournalUnavailable(f"call {self._call.id} was closed by another process")
         self._call.trace.receipt = Receipt(charged=closed.charged, remaining=closed.remaining)
+
+    def _take_back(self) -> None:
+        self._ledger.withdraw()
+        trace = self._call.trace
+        trace.ending, trace.error = Ending(How.NOT_RECORDED, None), How.NOT_RECORDED.value
+
+
+def _closing(call: Call, ended: Ending, error: BaseException | None, *, points: int) -> Close:
+    """The close that records this ending, which the trace tells from now on."""
+    op = closing(call, ended, error, points=points, now_s=time.monotonic())
+    call.trace.ending, call.trace.error = ended, op.error
+    return op
 
 
 async def _acknowledged(future: Future[R], wait_s: float) -> R:

@@ -15,8 +15,11 @@ from proxy.call import Call, Chunk, Cut, Handler, Outcome, Part
 from proxy.edge.reply import reply_for
 from proxy.edge.serve import serve
 from proxy.errors import BadRequest, OrchError, UpstreamBroke
+from proxy.telemetry.observers import Observers
+from proxy.telemetry.port import Observer
 from proxy.testing import fake_call
 from tests.edge.test_reply import HEAD, LIMITS, OUTCOME, Client
+from tests.telemetry.heard import Heard
 
 
 class Connection:
@@ -73,10 +76,17 @@ def _raises(error: Exception) -> Handler:
     return handler
 
 
-async def _serve(handler: Handler, client: Client, connection: Connection, told: Told, **fields: Any) -> None:
+async def _serve(
+    handler: Handler,
+    client: Client,
+    connection: Connection,
+    told: Told,
+    observer: Observer | None = None,
+    **fields: Any,
+) -> None:
     call = fake_call(**{"stream": True, **fields})
     call = replace(call, reply=reply_for(call, client, LIMITS))
-    await serve(call, handler, refused=told, receive=connection)
+    await serve(call, handler, refused=told, receive=connection, observer=observer or Observers())
 
 
 async def test_an_answer_is_finished() -> None:
@@ -158,3 +168,40 @@ async def test_an_error_of_a_recorded_call_is_not_recorded_again() -> None:
 async def test_a_bug_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
         await _serve(_raises(ZeroDivisionError()), Client(), Connection(), Told())
+
+
+async def test_the_observer_hears_of_an_answer_before_its_client_has_all_of_it() -> None:
+    client, heard = Client(), Heard()
+
+    await _serve(_answers, client, Connection(), Told(), _Comparing(heard, client))
+
+    assert [error for _, error in heard.endings] == [None]
+
+
+class _Comparing:
+    """Hands on what it hears, and checks that the client still waits for the end."""
+
+    def __init__(self, heard: Heard, client: Client) -> None:
+        self._heard = heard
+        self._client = client
+
+    def ended(self, call: Call, error: Exception | None) -> None:
+        assert not self._client.ended
+        self._heard.ended(call, error)
+
+    def refused(self, call: Call, error: OrchError) -> None:
+        raise AssertionError
+
+    turned_away = refused  # type: ignore[assignment]
+
+
+async def test_the_observer_hears_of_errors_bugs_and_hang_ups_too() -> None:
+    heard, refusal, connection = Heard(), BadRequest("no"), Connection()
+    connection.hang_up.set()
+
+    await _serve(_raises(refusal), Client(), Connection(), Told(), heard)
+    with pytest.raises(ZeroDivisionError):
+        await _serve(_raises(ZeroDivisionError()), Client(), Connection(), Told(), heard)
+    await _serve(Hangs(content=False), Client(), connection, Told(), heard)
+
+    assert [type(error).__name__ for _, error in heard.endings] == ["BadRequest", "ZeroDivisionError", "ClientGone"]
