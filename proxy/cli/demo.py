@@ -66,7 +66,6 @@ def demo(
         with serving_child(config, port) as child:
             wrong = _play(child, config)
             if wrong == 0 and not leave:
-                print(f"Serving on {child.url} until Ctrl-C (ledger and log in {directory}).", flush=True)
                 wrong = _serve_on(child)
     raise typer.Exit(Exit.NOT_OK if wrong else Exit.OK)
 
@@ -114,6 +113,8 @@ def _report(user: str, expected: Seen, seen: Seen) -> int:
 def _serve_on(child: Child) -> int:
     """Until Ctrl-C; 1 when the proxy ended before."""
     try:
+        # Inside: Ctrl-C is how this ends from the moment that the line is read.
+        print(f"Serving on {child.url} until Ctrl-C (ledger and log in {child.log.parent}).", flush=True)
         child.wait()
     except KeyboardInterrupt:
         print("\nEnding.")
