@@ -20,6 +20,9 @@ TESTED_ELSEWHERE = {
     "proxy/journal/memory.py": "tests/journal/test_contract.py",
     "proxy/journal/sqlite.py": "tests/journal/test_contract.py",
     "proxy/journal/ledger.py": "tests/journal/test_contract.py",
+    "proxy/journal/memory_listing.py": "tests/journal/test_listing.py",
+    "proxy/journal/listing_sql.py": "tests/journal/test_listing.py",
+    "proxy/journal/listing_sqlite.py": "tests/journal/test_listing.py",
 }
 """Modules whose promise is one contract, tested once for all that keep it."""
 
