@@ -47,10 +47,10 @@ class World:
     proxy: RunningProxy
     sdk: openai.AsyncOpenAI
     claude: anthropic.FakeAnthropic
-    gemini: gemini.FakeGemini
+    google: gemini.FakeGemini
 
     def provider(self, model: str) -> anthropic.FakeAnthropic | gemini.FakeGemini:
-        return self.claude if model == CLAUDE else self.gemini
+        return self.claude if model == CLAUDE else self.google
 
     async def chunks(self, model: str, **more: Any) -> list[ChatCompletionChunk]:
         stream = await self.sdk.chat.completions.create(
@@ -60,7 +60,7 @@ class World:
 
     async def row(self) -> dict[str, Any]:
         """The row of the only call, closed; one upstream request for each attempt of it, and the books are right."""
-        requests = [*self.claude.requests, *self.gemini.requests]
+        requests = [*self.claude.requests, *self.google.requests]
         (call_id,) = {request.call_id for request in requests}
         row = await closed(self.proxy.database, str(call_id))
         assert len(json.loads(row["attempts"])) == len(requests)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 from proxy.testing import Script, Step, answer, close, end, event, hang, head, reset
 from proxy.testing.running import running
@@ -100,8 +101,8 @@ async def test_the_sdk_gets_a_tool_call(world: World, model: str, answered: Scri
     got = await world.sdk.chat.completions.create(model=model, messages=MESSAGES, tools=tools)
 
     assert got.choices[0].finish_reason == "tool_calls"
-    (called,) = got.choices[0].message.tool_calls or ()
-    assert called.type == "function"
+    (called,) = got.choices[0].message.tool_calls or []
+    assert isinstance(called, ChatCompletionMessageFunctionToolCall)
     assert (called.function.name, json.loads(called.function.arguments)) == ("weather", {"city": "Rome"})
     assert (await world.row())["points_charged"] == PRICES[model]
 
@@ -188,7 +189,7 @@ async def test_a_key_that_is_refused_moves_the_call_to_the_other_model(world: Wo
 
     await _asked(world, PAIRED, streamed=streamed)
 
-    assert (len(world.claude.requests), len(world.gemini.requests)) == (1, 1)
+    assert (len(world.claude.requests), len(world.google.requests)) == (1, 1)
     row = await world.row()
     assert (row["model"], row["provider"], row["points_held"], row["points_charged"]) == (GEMINI, "gemini", 10, 3)
     assert json.loads(row["attempts"])[0]["error"] == "upstream_refused"
@@ -196,24 +197,24 @@ async def test_a_key_that_is_refused_moves_the_call_to_the_other_model(world: Wo
 
 
 async def test_a_request_the_provider_rejects_is_nobody_elses(world: World) -> None:
-    world.gemini.will(gemini.error(400, "INVALID_ARGUMENT", "temperature must be in [0, 2]"))
+    world.google.will(gemini.error(400, "INVALID_ARGUMENT", "temperature must be in [0, 2]"))
 
     with pytest.raises(openai.BadRequestError, match=r"temperature must be in \[0, 2\]"):
         await _asked(world, GEMINI, streamed=False)
 
     row = await world.row()
-    assert (row["how"], row["points_charged"], len(world.gemini.requests)) == ("failed", 0, 1)
+    assert (row["how"], row["points_charged"], len(world.google.requests)) == ("failed", 0, 1)
 
 
 async def test_what_keeps_failing_is_given_up_free_of_charge_and_names_no_key(world: World) -> None:
-    world.gemini.always(gemini.error(500, "INTERNAL", f"trouble with {gemini.KEY}"))
+    world.google.always(gemini.error(500, "INTERNAL", f"trouble with {gemini.KEY}"))
 
     with pytest.raises(openai.InternalServerError) as raised:
         await _asked(world, GEMINI, streamed=True)
 
     assert raised.value.response.headers["x-should-retry"] == "false"
     row = await world.row()
-    assert (row["how"], row["points_charged"], len(world.gemini.requests)) == ("failed", 0, 3)
+    assert (row["how"], row["points_charged"], len(world.google.requests)) == ("failed", 0, 3)
     assert gemini.KEY not in raised.value.response.text + json.dumps(row)
 
 
