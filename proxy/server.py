@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -18,11 +19,17 @@ import uvloop
 from proxy import __version__
 from proxy.app import Running, opened
 from proxy.config import Loaded, is_loopback, load, parse_listen
+from proxy.config.settings import Config
+from proxy.edge.protocol import TURNED_AWAY_MAX, receiver
 from proxy.errors import OrchError
 from proxy.tasks import beside
 
-KEEP_ALIVE_S = 75
+log = logging.getLogger("proxy")
+
 BACKLOG = 2048
+
+FILES_BESIDE_MAX = 256
+"""Files the process has open beside connections of clients and upstreams: the store, logs, watched folders."""
 
 
 class StartError(OrchError):
@@ -36,6 +43,7 @@ def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change of the folder
     loaded = load(config, environ)
+    allow_files(files_needed(loaded.config))
     uvloop.run(_serve(loaded, config, listen=listen or loaded.config.server.listen, environ=environ))
 
 
@@ -84,10 +92,10 @@ class Server(uvicorn.Server):
 
 
 def server_config(running: Running, *, drain_s: float) -> uvicorn.Config:
-    """How uvicorn serves us: httptools (h11 serves smuggled requests), no lifespan, no logs on the hot path."""
+    """How uvicorn serves us: httptools (h11 serves smuggled requests) under our limits, no lifespan, no logs on the hot path."""
     return uvicorn.Config(
         running.asgi,
-        http="httptools",
+        http=receiver(lambda: running.gateway.live.version.limits),
         ws="none",
         lifespan="off",
         access_log=False,
@@ -96,7 +104,6 @@ def server_config(running: Running, *, drain_s: float) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
 
@@ -119,6 +126,27 @@ def claim(listen: str) -> socket.socket:
             f"cannot listen on {listen}: {error.strerror}. {mend} server.listen (or --listen) to another."
         ) from error
     return claimed
+
+
+def files_needed(config: Config) -> int:
+    """Open files when every connection that the configuration allows is open."""
+    upstreams = sum(upstream.connections_max for upstream in config.upstreams.values())
+    return config.limits.connections_max + TURNED_AWAY_MAX + upstreams + FILES_BESIDE_MAX
+
+
+def allow_files(wanted: int) -> None:
+    """Let the process open so many files, or as many as it may: without one left it could take no call and reach no upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "this process may open %d files, its limits allow for %d: raise the system's limit (ulimit -n, LimitNOFILE)"
+            " or lower limits.connections_max",
+            allowed,
+            wanted,
+        )
 
 
 async def check_exposure(running: Running, listen: str, environ: Mapping[str, str]) -> None:

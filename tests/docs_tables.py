@@ -89,7 +89,8 @@ def default(name: str, field: FieldInfo) -> str:
     if value in ({}, ()):
         return "empty"
     if name.endswith("_bytes_max"):
-        return f"`{value}` ({value // MIB} MiB)"
+        size = f"{value // MIB} MiB" if value >= MIB else f"{value // 1024} KiB"
+        return f"`{value}` ({size})"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -67,7 +67,9 @@ class Limits(Settings):
         10, gt=0, description="How long a client may take to send a request's head, in seconds; a new one, to begin."
     )
     body_s: float = Field(
-        60, gt=0, description="How long a client may pause while it sends a body, in seconds. The whole takes call_s at most."
+        60,
+        gt=0,
+        description="How long a client may pause while it sends a body, in seconds. The whole takes call_s at most.",
     )
     keep_alive_s: float = Field(
         75, gt=0, description="How long an idle connection waits for its next request, in seconds."
@@ -78,7 +80,9 @@ class Limits(Settings):
         description="How long a client that was refused while it sent may go on sending until its connection is cut, in"
         " seconds; what it sends is dropped.",
     )
-    target_bytes_max: int = Field(8 * 1024, ge=256, description="Longest target of a request (path and query), in bytes.")
+    target_bytes_max: int = Field(
+        8 * 1024, ge=256, description="Longest target of a request (path and query), in bytes."
+    )
     head_bytes_max: int = Field(64 * 1024, ge=1024, description="All headers of a request together, in bytes.")
     headers_max: int = Field(100, ge=8, description="Headers of a request.")
     connections_max: int = Field(
