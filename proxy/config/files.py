@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 
 import proxy
 from proxy.config.environment import Environment
@@ -23,8 +24,14 @@ class Files:
     stamps: dict[Path, str | None] = field(default_factory=dict)
 
     def exists(self, path: Path) -> bool:
+        """Whether there is a file to read. One that cannot be looked at counts as there: ``read`` tells why it is not."""
         self.stamps.setdefault(path, None)
-        return path.is_file()
+        try:
+            return S_ISREG(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+            return False
+        except OSError:
+            return True
 
     def read(self, path: Path) -> tuple[str, Node] | None:
         """The file's text and its tree with all references followed; None, with every problem noted, if it has none."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import os.path
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -15,6 +17,7 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from proxy.config.files import shown, stamps
 from proxy.config.loader import Loaded, NotLoaded
+from proxy.errors import OrchError
 
 DEBOUNCE_MS = 250  # an editor writes in several steps
 STEP_MS = 50
@@ -31,6 +34,8 @@ RESTART = (
 )
 
 REFUSED = "configuration refused, the last good one goes on"
+NOT_APPLIED = "configuration not applied, the last good one goes on"
+AGAIN = "save a file anew or send SIGHUP to try again"
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +116,7 @@ class _Reloader:
         try:
             await self.apply(candidate)
         except Exception as error:
-            self.on_problem([f"configuration not applied, the last good one goes on: {_defect(error)}"])
+            self.on_problem([f"{NOT_APPLIED}: {_reason(error)}; {AGAIN}"])
         else:
             self.live = candidate
 
@@ -134,10 +139,10 @@ async def _follow_files(reloader: _Reloader) -> None:
 
 
 async def _follow_folders(reloader: _Reloader) -> None:
-    """Look at the files at each sign from their folders, until other folders are to be watched."""
+    """Look at the files at each sign from their folders, and when it is time, until other folders are to be watched."""
     signs = awatch(
         *_folders(reloader.stamps),
-        watch_filter=_but_the_store(reloader.live),
+        watch_filter=None,
         debounce=DEBOUNCE_MS,
         step=STEP_MS,
         rust_timeout=LOOK_MS,
@@ -145,15 +150,19 @@ async def _follow_folders(reloader: _Reloader) -> None:
         recursive=False,
         stop_event=reloader.moved,
     )
+    looked_at = time.monotonic()
     async with aclosing(signs):
-        async for _ in signs:
+        async for changes in signs:
+            if _all_of_the_store(changes, reloader.live) and time.monotonic() < looked_at + LOOK_MS / 1000:
+                continue
             await reloader.look()
+            looked_at = time.monotonic()
 
 
-def _but_the_store(live: Loaded) -> Callable[[Change, str], bool]:
-    """The store often lies beside the files and changes with every call: its own files are no sign."""
+def _all_of_the_store(changes: Collection[tuple[Change, str]], live: Loaded) -> bool:
+    """The store often lies beside the files and changes with every call: that is no sign, and no pause between signs."""
     name = Path(live.config.store).name
-    return lambda _, path: not Path(path).name.startswith(name)
+    return bool(changes) and all(Path(path).name.startswith(name) for _, path in changes)
 
 
 async def _follow_requests(reloader: _Reloader, asked: asyncio.Event) -> None:
@@ -170,8 +179,9 @@ def _vanished(loaded: Loaded, live: Loaded) -> list[str]:
 
 def _folders(paths: Mapping[Path, object]) -> frozenset[Path]:
     """Folders, because editors replace files; those of link targets too, and above a missing one the first there is."""
-    places = {folder for path in paths for folder in (path.parent, path.resolve().parent)}
-    return frozenset(next(folder for folder in (place, *place.parents) if folder.is_dir()) for place in places)
+    # By os.path, which takes what it cannot look at as it is: pathlib raises for a link to itself and for a locked folder.
+    places = {folder for path in paths for folder in (path.parent, Path(os.path.realpath(path)).parent)}
+    return frozenset(next(folder for folder in (place, *place.parents) if os.path.isdir(folder)) for place in places)
 
 
 def _restart_settings(loaded: Loaded) -> dict[str, object]:
@@ -191,6 +201,10 @@ def _pinned(loaded: Loaded, live: Loaded) -> Loaded:
 
 def _same(one: Loaded, other: Loaded) -> bool:
     return one == replace(other, files=one.files, stamps=one.stamps, hints=one.hints)
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, OrchError) else _defect(error)
 
 
 def _defect(error: Exception) -> str:

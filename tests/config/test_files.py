@@ -33,6 +33,17 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, files: Files) -> Non
     ]
 
 
+def test_a_path_that_cannot_be_looked_at_is_not_taken_for_one_where_nothing_is(tmp_path: Path, files: Files) -> None:
+    too_long, loop = tmp_path / ("x" * 300), tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
+    for path, why in ((too_long, "File name too long"), (loop, "Too many levels of symbolic links")):
+        assert files.exists(path)
+        assert files.read(path) is None
+        assert files.problems.pop() == Problem(str(path), 1, 1, "", f"cannot be read: {why}")
+    assert not files.exists(tmp_path / "no\0where")
+    assert not files.exists(tmp_path)
+
+
 def test_stamps_tell_a_change_from_a_touch(tmp_path: Path, files: Files) -> None:
     path, gone = tmp_path / "a.yaml", tmp_path / "gone.yaml"
     path.write_text("a: 1\n")

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.config import Loaded, load
 from proxy.config.watch import watch
+from proxy.errors import UpstreamRefused
 
 LIMIT_S = 30  # nobody waits this long unless something is broken
 POLICIES = "- {kind: auth}\n- {kind: retry, backoff_s: 1}\n"
@@ -59,10 +60,10 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(folder: Path) -> AsyncIterator[Watched]:
+async def watching(folder: Path, config: str = "limits: {calls_max: 10}\n") -> AsyncIterator[Watched]:
     (folder / "policies").mkdir()
     (folder / "policies/default.yaml").write_text(POLICIES)
-    (folder / "config.yaml").write_text("limits: {calls_max: 10}\n")
+    (folder / "config.yaml").write_text(config)
     watched = Watched(folder)
     live = load(folder / "config.yaml", {})
     async with asyncio.TaskGroup() as tasks:
@@ -255,3 +256,47 @@ async def test_a_change_between_load_and_watch_is_not_missed(tmp_path: Path) -> 
     async with watching(tmp_path) as watched:
         (tmp_path / "config.yaml").write_text("limits: {calls_max: 18}\n")  # before the watch has run at all
         assert (await watched.next_applied()).config.limits.calls_max == 18
+
+
+async def test_a_busy_store_beside_the_files_hides_no_change_that_nobody_tells_of(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    async with watching(tmp_path, "store: sqlite:///orch.db\n") as watched, asyncio.TaskGroup() as tasks:
+        busy = tasks.create_task(_kept_busy(tmp_path / "orch.db-wal"))
+        # Written by another name of the same file, so that its own folder gives no sign, as with a network's file system.
+        (elsewhere / "default.yaml").hardlink_to(tmp_path / "policies/default.yaml")
+        (elsewhere / "default.yaml").write_text(POLICIES.replace("backoff_s: 1", "backoff_s: 6"))
+        assert backoff_s(await watched.next_applied()) == 6
+        busy.cancel()
+
+
+async def _kept_busy(store: Path) -> None:
+    """A store that changes faster than the watch gathers changes."""
+    while True:
+        store.write_bytes(b"x")
+        await asyncio.sleep(0.005)
+
+
+async def test_a_link_to_itself_is_refused_and_the_watch_goes_on(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
+        (tmp_path / "loop.yaml").symlink_to("default.yaml")
+        (tmp_path / "loop.yaml").rename(tmp_path / "policies/default.yaml")
+        assert await watched.next_told() == [
+            "configuration refused, the last good one goes on",
+            f"{tmp_path / 'policies/default.yaml'}:1:1 cannot be read: Too many levels of symbolic links",
+        ]
+        watched.write("policies/default.yaml", POLICIES.replace("backoff_s: 1", "backoff_s: 7"))
+        assert backoff_s(await watched.next_applied()) == 7
+
+
+async def test_what_cannot_be_applied_is_told_in_its_own_words_where_they_are_ours(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
+        watched.refusing = UpstreamRefused("LiteLLM is not installed: pip install litellm")
+        watched.write("config.yaml", "limits: {calls_max: 19}\n")
+        assert await watched.next_told() == [
+            "configuration not applied, the last good one goes on: LiteLLM is not installed: pip install litellm; "
+            "save a file anew or send SIGHUP to try again"
+        ]
+        watched.refusing = None
+        watched.asked.set()
+        assert (await watched.next_applied()).config.limits.calls_max == 19
