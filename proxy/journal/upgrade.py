@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import proxy
@@ -61,6 +61,7 @@ def check_schema(path: Path) -> None:
 
 async def bring_up(path: Path) -> None:
     """Make the file a ledger of this version. The caller holds its lock. Raises UnusableLedger with nothing changed."""
+    _undo_half_done(path)
     if schema_version(path) == VERSIONS[-1]:
         return
     try:
@@ -72,6 +73,16 @@ async def bring_up(path: Path) -> None:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise UnusableLedger(f"{path} cannot be brought to schema {VERSIONS[-1]}: {lines[0]}")
+
+
+def _undo_half_done(path: Path) -> None:
+    """A first migration that was killed left the journal that undoes it; only a connection that may write can use it."""
+    if not path.with_name(f"{path.name}-journal").exists():
+        return
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as found:
+        found.execute(
+            "SELECT count(*) FROM sqlite_master"
+        )  # what is wrong with the file otherwise is said by who reads it next
 
 
 def _migrate(path: Path) -> subprocess.CompletedProcess[str]:
