@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
 
@@ -39,9 +40,19 @@ AGAIN = "save a file anew or send SIGHUP to try again"
 
 log = logging.getLogger(__name__)
 
+
+class Result(StrEnum):
+    """What became of a reload."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"  # the files say what is live
+    REFUSED = "refused"  # the last good configuration goes on
+
+
 Load = Callable[[], Loaded]
 Apply = Callable[[Loaded], Awaitable[None]]
 Tell = Callable[[Sequence[str]], None]
+Count = Callable[[Result], None]
 
 
 def write_log(lines: Sequence[str]) -> None:
@@ -49,14 +60,28 @@ def write_log(lines: Sequence[str]) -> None:
         log.error("%s", line)
 
 
-async def watch(live: Loaded, *, load: Load, apply: Apply, asked: asyncio.Event, on_problem: Tell = write_log) -> None:
+def no_count(result: Result) -> None:
+    """Nobody counts reloads here."""
+
+
+async def watch(
+    live: Loaded,
+    *,
+    load: Load,
+    apply: Apply,
+    asked: asyncio.Event,
+    on_problem: Tell = write_log,
+    on_result: Count = no_count,
+) -> None:
     """Reload whenever a file of the configuration changes or ``asked`` (SIGHUP) is set, until cancelled.
 
     ``load`` runs in a thread. ``apply`` gets each new good configuration, with what needs a restart as it is in ``live``;
     where nothing that counts has changed it gets none. ``on_problem`` gets lines to log: why a configuration was refused,
-    or what needs a restart.
+    or what needs a restart. ``on_result`` hears what became of every reload.
     """
-    reloader = _Reloader(live, load, apply, on_problem, stamps=dict(live.stamps), restart=_restart_settings(live))
+    reloader = _Reloader(
+        live, load, apply, on_problem, on_result, stamps=dict(live.stamps), restart=_restart_settings(live)
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow_files(reloader))
         tasks.create_task(_follow_requests(reloader, asked))
@@ -70,6 +95,7 @@ class _Reloader:
     load: Load
     apply: Apply
     on_problem: Tell
+    on_result: Count
     stamps: dict[Path, str | None]
     restart: Mapping[str, object]  # the last seen settings that need a restart
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -93,10 +119,10 @@ class _Reloader:
         except NotLoaded as error:
             # Still looking at the good one's files too: the repair may be there.
             self.stamps = await asyncio.to_thread(stamps, self.live.stamps) | dict(error.stamps)
-            self.on_problem([REFUSED, *map(str, error.problems)])
+            self._refuse([REFUSED, *map(str, error.problems)])
         except Exception as error:
             self.stamps = await asyncio.to_thread(stamps, self.stamps)
-            self.on_problem([f"configuration not read, the last good one goes on: {_defect(error)}"])
+            self._refuse([f"configuration not read, the last good one goes on: {_defect(error)}"])
         else:
             self.stamps = dict(loaded.stamps)
             await self._take(loaded)
@@ -105,20 +131,24 @@ class _Reloader:
 
     async def _take(self, loaded: Loaded) -> None:
         if gone := _vanished(loaded, self.live):
-            self.on_problem(
-                [REFUSED, *(f"{path} is gone: put it back, or restart to go on without it" for path in gone)]
-            )
+            self._refuse([REFUSED, *(f"{path} is gone: put it back, or restart to go on without it" for path in gone)])
             return
         self._tell_restart(loaded)
         candidate = _pinned(loaded, self.live)
         if _same(candidate, self.live):
+            self.on_result(Result.UNCHANGED)
             return
         try:
             await self.apply(candidate)
         except Exception as error:
-            self.on_problem([f"{NOT_APPLIED}: {_reason(error)}; {AGAIN}"])
+            self._refuse([f"{NOT_APPLIED}: {_reason(error)}; {AGAIN}"])
         else:
             self.live = candidate
+            self.on_result(Result.APPLIED)
+
+    def _refuse(self, lines: Sequence[str]) -> None:
+        self.on_problem(lines)
+        self.on_result(Result.REFUSED)
 
     def _tell_restart(self, loaded: Loaded) -> None:
         wanted, running = _restart_settings(loaded), _restart_settings(self.live)

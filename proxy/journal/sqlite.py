@@ -33,7 +33,7 @@ from proxy.journal.port import (
 from proxy.journal.reader import BUSY_S, SqliteReader
 from proxy.journal.rules import key_exists
 from proxy.journal.upgrade import bring_up, check_schema
-from proxy.journal.writer import Writer
+from proxy.journal.writer import Meter, Writer
 
 Durability = Literal["strict", "relaxed"]
 
@@ -53,6 +53,11 @@ class SqliteStore(SqliteListings):
         self._writer = writer
         self._reader = reader
         self._owner = owner
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait for the writer."""
+        return self._writer.queued
 
     def reserve(self, op: Reserve) -> Future[Reserved | Exhausted]:
         return self._writer.submit(partial(ledger.reserve, op, self._owner))
@@ -117,16 +122,21 @@ class SqliteStore(SqliteListings):
 
 
 async def open_sqlite(
-    path: Path, *, durability: Durability, owner: str, now_ms: Callable[[], int] = unix_ms
+    path: Path,
+    *,
+    durability: Durability,
+    owner: str,
+    now_ms: Callable[[], int] = unix_ms,
+    meter: Meter | None = None,
 ) -> SqliteStore:
     """Open the ledger, migrated, with every call closed that another process left open.
 
     The caller holds the file's lock, so whoever opened those calls is gone: they end as ``unknown``, each for its
-    ``points_if_unknown``. ``owner`` names this process in the calls it opens. Raises OrchError.
+    ``points_if_unknown``. ``owner`` names this process in the calls it opens; ``meter`` hears of every commit. Raises OrchError.
     """
     await bring_up(path)
     clock = Clock(now_ms)
-    writer = Writer(partial(connect, path, durability), clock)
+    writer = Writer(partial(connect, path, durability), clock, meter=meter)
     store = SqliteStore(writer, SqliteReader(path), owner=owner)
     async with AsyncExitStack() as undo:
         undo.push_async_callback(store.aclose)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal import statements as sql
@@ -66,6 +66,22 @@ class Debt(Job[R]):
 _Batch = list[Job[Any]]
 
 
+class Meter(Protocol):
+    """Hears of every batch, on the writer's thread. Must not raise."""
+
+    def committed(self, operations: int, seconds: float) -> None: ...
+
+    def failed(self) -> None: ...
+
+
+class Unmetered:
+    """Implements ``Meter`` for those who do not count."""
+
+    def committed(self, operations: int, seconds: float) -> None: ...
+
+    def failed(self) -> None: ...
+
+
 class Writer:
     """Takes work from the event loop and does it in order, on its own thread.
 
@@ -81,7 +97,9 @@ class Writer:
         queue_max: int = QUEUE_MAX,
         batch_max: int = BATCH_MAX,
         owed_retry_s: float = OWED_RETRY_S,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Unmetered()
         self._connect = connect
         self._now_ms = now_ms
         self._queue_max = queue_max
@@ -95,6 +113,11 @@ class Writer:
         self.committed_at = _NEVER  # monotonic seconds of the last commit
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait for the next batch."""
+        return self._queue.qsize()
 
     def submit(self, work: Work[R]) -> asyncio.Future[R]:
         """Queue work that begins something. Refused with JournalUnavailable while ``queue_max`` jobs wait."""
@@ -157,11 +180,13 @@ class Writer:
 
     def _commit(self, batch: _Batch) -> _Batch:
         """Run the batch in one transaction. Every job returned has its result or its error; a debt may be put off."""
+        began = time.monotonic()
         try:
             self._transact(batch)
         except Exception as error:
             return self._failed(batch, error)
         self.committed_at = time.monotonic()
+        self._meter.committed(len(batch), self.committed_at - began)
         return batch
 
     def _transact(self, batch: _Batch) -> None:
@@ -197,6 +222,7 @@ class Writer:
         """Nothing of the batch happened: fail it, but for what is owed."""
         _log.error("the ledger does not take writes: %s", error)
         self.committed_at = _NEVER
+        self._meter.failed()
         self._roll_back(error)
         self._owed += [job for job in batch if isinstance(job, Debt)]
         failed = [job for job in batch if not isinstance(job, Debt)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from proxy.call import Attempt, Deployment
 
@@ -20,6 +20,14 @@ ENTRIES_MAX = 10_000
 _ANSWERED = frozenset({None, "upstream_rejected", "context_length_exceeded"})
 # We cut the attempt, or its client did: nothing is known of the deployment.
 _CUT = frozenset({"cancelled", "gone", "deadline", "stalled"})
+
+
+class State(StrEnum):
+    """What a deployment's breaker is in."""
+
+    CLOSED = "closed"
+    LIMITED = "limited"  # it asked to be left alone for a while
+    OPEN = "open"  # it failed too often in a row; a probe goes through now and then
 
 
 class _Meaning(Enum):
@@ -61,6 +69,14 @@ class Health:
         if breaker.failures < FAILURES_MAX:
             return True
         return now >= breaker.opened_at + breaker.cooldown_s and now >= breaker.probed_until
+
+    def state(self, deployment_id: str) -> State:
+        """Of the breaker, as an operator is told."""
+        breaker = self._breakers.get(deployment_id)
+        if breaker is not None and breaker.failures >= FAILURES_MAX:
+            return State.OPEN
+        limited = breaker is not None and self._clock() < breaker.limited_until
+        return State.LIMITED if limited else State.CLOSED
 
     def record(self, attempt: Attempt) -> None:
         """Learn from an attempt that begins or has ended."""

@@ -20,19 +20,19 @@ class Observers:
 
     def ended(self, call: Call, error: Exception | None) -> None:
         for observer in self._observers:
-            _safely(lambda told=observer: told.ended(call, error))
+            _safely(observer.ended, call, error)
 
     def refused(self, call: Call, error: OrchError) -> None:
         for observer in self._observers:
-            _safely(lambda told=observer: told.refused(call, error))
+            _safely(observer.refused, call, error)
 
     def turned_away(self, error: OrchError) -> None:
         for observer in self._observers:
-            _safely(lambda told=observer: told.turned_away(error))
+            _safely(observer.turned_away, error)
 
 
-def _safely(tell: Callable[[], None]) -> None:
+def _safely(tell: Callable[..., None], *told: object) -> None:
     try:
-        tell()
+        tell(*told)
     except Exception:
         log.exception("telemetry failed; the call is not affected")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import Loaded, load
-from proxy.config.watch import watch
+from proxy.config.watch import Result, watch
 from proxy.errors import UpstreamRefused
 
 LIMIT_S = 30  # nobody waits this long unless something is broken
@@ -26,6 +26,7 @@ class Watched:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     applied: asyncio.Queue[Loaded] = field(default_factory=asyncio.Queue)
     told: asyncio.Queue[Sequence[str]] = field(default_factory=asyncio.Queue)
+    results: asyncio.Queue[Result] = field(default_factory=asyncio.Queue)
     loads: asyncio.Queue[threading.Thread] = field(default_factory=asyncio.Queue)
     defect: Exception | None = None
     refusing: Exception | None = None
@@ -68,7 +69,14 @@ async def watching(folder: Path, config: str = "limits: {calls_max: 10}\n") -> A
     live = load(folder / "config.yaml", {})
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(
-            watch(live, load=watched.load, apply=watched.apply, asked=watched.asked, on_problem=watched.told.put_nowait)
+            watch(
+                live,
+                load=watched.load,
+                apply=watched.apply,
+                asked=watched.asked,
+                on_problem=watched.told.put_nowait,
+                on_result=watched.results.put_nowait,
+            )
         )
         yield watched
         running.cancel()
@@ -300,3 +308,20 @@ async def test_what_cannot_be_applied_is_told_in_its_own_words_where_they_are_ou
         watched.refusing = None
         watched.asked.set()
         assert (await watched.next_applied()).config.limits.calls_max == 19
+
+
+async def test_what_became_of_each_reload_is_told(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched, asyncio.timeout(LIMIT_S):
+        watched.write("config.yaml", "limits: {calls_max: 11}\n")
+        assert await watched.results.get() is Result.APPLIED
+        watched.write("config.yaml", "limits: {calls_max: no}\n")
+        assert await watched.results.get() is Result.REFUSED
+        watched.write("config.yaml", "limits: {calls_max: 11}\n")
+        assert await watched.results.get() is Result.UNCHANGED
+        (tmp_path / "config.yaml").unlink()
+        assert await watched.results.get() is Result.REFUSED
+        watched.write("config.yaml", "limits: {calls_max: 11}\n")
+        assert await watched.results.get() is Result.UNCHANGED
+        watched.refusing = UpstreamRefused("no")
+        watched.write("config.yaml", "limits: {calls_max: 12}\n")
+        assert await watched.results.get() is Result.REFUSED
