@@ -1,7 +1,7 @@
 """The composition root: configuration -> adapters -> ports -> chain -> the ASGI application. Only this file imports adapters.
 
-``opened`` reads from top to bottom as the proxy starts, and from bottom to top as it stops: the control socket closes first,
-the journal commits what is queued, the store is closed, the lock is let go.
+``opened`` reads from top to bottom as the proxy starts, and from bottom to top as it stops: running calls close their books,
+files are no longer watched, the control socket and the upstreams close, the store commits what is queued, the lock is let go.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from proxy.call import Ports
 from proxy.chain import chain
-from proxy.config import Loaded
+from proxy.config import Loaded, store_path
 from proxy.config.settings import Config, Limits, UpstreamSettings
 from proxy.config.watch import watch
 from proxy.edge.asgi import application
@@ -28,7 +27,6 @@ from proxy.edge.gateway import Gateway, Serving
 from proxy.edge.live import InUse, Live, Version
 from proxy.edge.receive import BodyBudget
 from proxy.edge.routes import routes
-from proxy.errors import ConfigError, JournalUnavailable
 from proxy.journal.control import serve_control
 from proxy.journal.hold import Journal
 from proxy.journal.lock import locked, socket_path
@@ -65,36 +63,38 @@ async def opened(
     loaded: Loaded, *, load: Load, environ: Mapping[str, str], reload_asked: asyncio.Event
 ) -> AsyncIterator[Running]:
     """Open everything the configuration names, in order. Raises OrchError where something cannot be opened."""
-    database = database_path(loaded.config)
+    database = store_path(loaded.config.store)
     owner = f"proxy-{uuid.uuid4().hex[:12]}"
     async with contextlib.AsyncExitStack() as stack:
         socket = socket_path(database)
         stack.enter_context(locked(database, socket=socket, owner=owner))
-        store = await open_sqlite(database, durability=loaded.config.durability, owner=owner)
+        metrics = Metrics()
+        store = await open_sqlite(
+            database, durability=loaded.config.durability, owner=owner, meter=metrics.journal
+        )
         stack.push_async_callback(store.aclose)
         keyring = Keyring(store, load_pepper(database.parent, environ), environ.get("ORCH_ADMIN_KEY"))
         clients = Upstreams()
         stack.push_async_callback(clients.aclose)
-        assembly = Assembly(store, clients, close_wait_s=loaded.config.limits.close_wait_s)
+        assembly = Assembly(store, clients, metrics, close_wait_s=loaded.config.limits.close_wait_s)
         live = Live(await assembly.version(loaded))
+        serving = Serving()
         gateway = Gateway(
             live=live,
             keys=keyring,
             journal=assembly.journal,
             records=store,
             bodies=BodyBudget(loaded.config.limits.bodies_bytes_max),
-            serving=Serving(),
+            serving=serving,
             ready=store.healthy,
+            observer=Observers([metrics.calls]),
+            metrics=metrics.exposition(assembly.watched(database, serving)),
+            metrics_public=loaded.config.metrics.public,
         )
         await stack.enter_async_context(serve_control(socket, store, keyring))
         await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
         yield Running(asgi=application(routes(gateway), gateway), gateway=gateway, store=store, keyring=keyring)
         await _drain(gateway)
-
-
-def database_path(config: Config) -> Path:
-    """The file behind ``store: sqlite:///path``; the loader has made it absolute."""
-    return Path(config.store.removeprefix("sqlite:///"))
 
 
 class Assembly:
@@ -135,14 +135,20 @@ class Upstreams:
         self._retired: list[Upstream] = []
 
     async def open(self, config: Config) -> Mapping[str, Upstream]:
-        """The clients by name, opened where they are new or changed; those no longer named are retired."""
+        """The clients by name, opened where they are new or changed; those no longer named are retired.
+
+        Raises OrchError where one cannot be opened; the clients are what they were then.
+        """
         fresh: dict[str, tuple[UpstreamSettings, Limits, Upstream]] = {}
-        for name, settings in config.upstreams.items():
-            known = self._open.get(name)
-            if known is not None and known[:2] == (settings, config.limits):
+        async with contextlib.AsyncExitStack() as undo:  # where one cannot be opened, those opened before it are closed
+            for name, settings in config.upstreams.items():
+                known = self._open.get(name)
+                if known is None or known[:2] != (settings, config.limits):
+                    client = await open_upstream(name, settings, config.limits)
+                    undo.push_async_callback(client.aclose)
+                    known = (settings, config.limits, client)
                 fresh[name] = known
-            else:
-                fresh[name] = (settings, config.limits, await open_upstream(name, settings, config.limits))
+            undo.pop_all()
         kept = {id(client) for _, _, client in fresh.values()}
         self._retired += [client for _, _, client in self._open.values() if id(client) not in kept]
         self._open = fresh
@@ -201,6 +207,3 @@ async def _drain(gateway: Gateway) -> None:
             await gateway.serving.idle.wait()
     except TimeoutError:
         log.warning("%d calls had not ended at shutdown; the next start closes them", gateway.serving.running)
-
-
-__all__ = ["ConfigError", "JournalUnavailable", "Load", "Running", "database_path", "opened"]

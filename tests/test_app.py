@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ async def test_an_upstream_whose_settings_did_not_change_keeps_its_client() -> N
     assert set(second) == {"a", "c"}
     assert third["a"] is not first["a"]
     await clients.aclose()
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed client session")  # aiohttp tells the loop too, which is what is looked at
+async def test_an_upstream_that_cannot_be_opened_leaves_none_open() -> None:
+    unclosed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unclosed.append(told["message"]))
+    opens, does_not = {"base_url": "http://127.0.0.1:9/v1"}, {"via": "passthrough", "provider": "nobody"}
+
+    with pytest.raises(OrchError, match="needs a base_url"):
+        await Upstreams().open(Config.model_validate({"upstreams": {"a": opens, "b": does_not}}))
+
+    gc.collect()
+    assert unclosed == []
 
 
 async def test_a_store_that_another_proxy_holds_cannot_be_opened(tmp_path: Path, store: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from proxy.call import Opening
-from proxy.config import Loaded, load
+from proxy.config import Loaded, load, store_path
 from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal.admin import Admin, DirectAdmin
 from proxy.journal.control import HOLDER_WAIT_S, admin_for
@@ -36,17 +36,12 @@ def loaded(config: Path | None) -> Loaded:
     return load(config, os.environ)
 
 
-def database_path(found: Loaded) -> Path:
-    """The file behind ``store: sqlite:///path``; the loader has made it absolute."""
-    return Path(found.config.store.removeprefix("sqlite:///"))
-
-
 def with_admin(config: Path | None, work: Callable[[Admin], Awaitable[_Answer]]) -> _Answer:
     """Do ``work`` on the ledger, through the running proxy where one holds it."""
     found = loaded(config)
 
     async def run() -> _Answer:
-        async with admin_for(database_path(found), lambda: _direct(found), wait_s=HOLDER_WAIT_S) as admin:
+        async with admin_for(store_path(found.config.store), lambda: _direct(found), wait_s=HOLDER_WAIT_S) as admin:
             return await work(admin)
 
     return asyncio.run(run())
@@ -54,7 +49,7 @@ def with_admin(config: Path | None, work: Callable[[Admin], Awaitable[_Answer]])
 
 def with_reader(config: Path | None, work: Callable[[SqliteReader], Awaitable[_Answer]]) -> _Answer:
     """Do ``work`` on a read-only view of the ledger, whether a proxy runs or not."""
-    database = database_path(loaded(config))
+    database = store_path(loaded(config).config.store)
     if not database.exists():
         raise JournalUnavailable(f"there is no ledger at {database} yet; `orch serve` or `orch users create` makes it")
 
@@ -78,7 +73,7 @@ def opening(found: Loaded, plan: str | None, energy: int | None) -> Opening:
 
 @asynccontextmanager
 async def _direct(found: Loaded) -> AsyncIterator[Admin]:
-    database = database_path(found)
+    database = store_path(found.config.store)
     pepper = load_pepper(database.parent, os.environ)
     store = await open_sqlite(database, durability=found.config.durability, owner=f"orch-{os.getpid()}")
     try:

@@ -20,7 +20,7 @@ from openai import AsyncOpenAI
 
 from proxy.app import Running, opened
 from proxy.call import Opening, Role
-from proxy.config import load
+from proxy.config import load, store_path
 from proxy.journal.port import NewUser
 from proxy.keys import NewKey
 from proxy.server import Server, claim, server_config
@@ -81,6 +81,6 @@ async def running(
             try:
                 await server.up.wait()
                 base_url = f"http://127.0.0.1:{claimed.getsockname()[1]}/v1"
-                yield RunningProxy(base_url, parts, Path(loaded.config.store.removeprefix("sqlite:///")), asked)
+                yield RunningProxy(base_url, parts, store_path(loaded.config.store), asked)
             finally:
                 server.should_exit = True

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.ledgers import database_path, loaded, opening
+from proxy.cli.ledgers import loaded, opening
+from proxy.config import store_path
 from proxy.errors import BadRequest
 from proxy.journal import lock
 from proxy.journal.lock import holder
@@ -69,4 +70,5 @@ def test_a_plan_is_taken_from_the_price_list(orch: Orch) -> None:
 def test_the_store_is_beside_the_configuration_that_names_it(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "config.yaml").write_text("store: sqlite:///x/y.db\n")
-    assert database_path(loaded(tmp_path / "sub" / "config.yaml")) == tmp_path / "sub" / "x" / "y.db"
+    found = loaded(tmp_path / "sub" / "config.yaml")
+    assert store_path(found.config.store) == tmp_path / "sub" / "x" / "y.db"
