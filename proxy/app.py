@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.types import ASGIApp
 
@@ -31,13 +32,17 @@ from proxy.journal.control import serve_control
 from proxy.journal.hold import Journal
 from proxy.journal.lock import locked, socket_path
 from proxy.journal.port import Store
-from proxy.journal.sqlite import open_sqlite
+from proxy.journal.sqlite import SqliteStore, open_sqlite
 from proxy.keys import Keyring, load_pepper
 from proxy.policy import energy_prices, with_recording
 from proxy.route.budget import RepeatBudget
 from proxy.route.health import Health
 from proxy.route.table import Table
 from proxy.tasks import beside
+from proxy.telemetry.audit import audit
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.observers import Observers
+from proxy.telemetry.state import Watched
 from proxy.upstream import open_upstream
 from proxy.upstream.port import Upstream
 from proxy.upstream.terminal import Terminal
@@ -69,15 +74,14 @@ async def opened(
         socket = socket_path(database)
         stack.enter_context(locked(database, socket=socket, owner=owner))
         metrics = Metrics()
-        store = await open_sqlite(
-            database, durability=loaded.config.durability, owner=owner, meter=metrics.journal
-        )
+        store = await open_sqlite(database, durability=loaded.config.durability, owner=owner, meter=metrics.journal)
         stack.push_async_callback(store.aclose)
         keyring = Keyring(store, load_pepper(database.parent, environ), environ.get("ORCH_ADMIN_KEY"))
         clients = Upstreams()
         stack.push_async_callback(clients.aclose)
         assembly = Assembly(store, clients, metrics, close_wait_s=loaded.config.limits.close_wait_s)
         live = Live(await assembly.version(loaded))
+        metrics.config.went_live(loaded.policy_version, loaded.price_version)
         serving = Serving()
         gateway = Gateway(
             live=live,
@@ -92,6 +96,7 @@ async def opened(
             metrics_public=loaded.config.metrics.public,
         )
         await stack.enter_async_context(serve_control(socket, store, keyring))
+        await stack.enter_async_context(_audited(store, metrics, loaded.config.metrics.verify_s))
         await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
         yield Running(asgi=application(routes(gateway), gateway), gateway=gateway, store=store, keyring=keyring)
         await _drain(gateway)
@@ -100,9 +105,10 @@ async def opened(
 class Assembly:
     """Makes versions of loaded configurations. What must outlive a reload is made once: health, the budget, the journal."""
 
-    def __init__(self, store: Store, clients: Upstreams, *, close_wait_s: float) -> None:
+    def __init__(self, store: SqliteStore, clients: Upstreams, metrics: Metrics, *, close_wait_s: float) -> None:
         self.journal = Journal(store, close_wait_s=close_wait_s)
         self.clients = clients
+        self.metrics = metrics
         self._store = store
         self._health = Health()
         self._budget = RepeatBudget()
@@ -119,11 +125,23 @@ class Assembly:
             policy_version=loaded.policy_version,
             price_version=loaded.price_version,
         )
+        prices = energy_prices(loaded.policies)
+        self.metrics.calls.know(models=loaded.models, actions=prices.actions if prices else ())
         return Version(
             handler=chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits)),
             ports=ports,
             limits=loaded.config.limits,
-            prices=energy_prices(loaded.policies),
+            prices=prices,
+        )
+
+    def watched(self, database: Path, serving: Serving) -> Watched:
+        """Where the gauges of ``/metrics`` are read from."""
+        return Watched(
+            books=self._store,
+            database=database,
+            running=lambda: serving.running,
+            breaker=self._health.state,
+            deployments=self.metrics.calls.deployments,
         )
 
 
@@ -183,10 +201,21 @@ async def _reloading(
             version = await assembly.version(fresh)
             older[:] = [before for before in older if not before.idle.is_set()]
             older.append(live.swap(version))
+            assembly.metrics.config.went_live(fresh.policy_version, fresh.price_version)
             log.info("policy %s is live", fresh.policy_version)
             tasks.start(_retire(tuple(older), assembly.clients, assembly.clients.retired))
 
-        tasks.start(watch(loaded, load=load, apply=apply, asked=reload_asked))
+        reloaded = assembly.metrics.config.reloaded
+        tasks.start(watch(loaded, load=load, apply=apply, asked=reload_asked, on_result=reloaded))
+        yield
+
+
+@asynccontextmanager
+async def _audited(store: Store, metrics: Metrics, every_s: float | None) -> AsyncIterator[None]:
+    """Check the books now and then for as long as the proxy runs."""
+    async with beside() as tasks:
+        if every_s is not None:
+            tasks.start(audit(store.verify, metrics.audit.checked, every_s=every_s))
         yield
 
 

@@ -148,6 +148,41 @@ class UpstreamSettings(Settings):
     connect_s: float = Field(10, gt=0, description="Time to connect, in seconds.")
 
 
+class Log(Settings):
+    """What the log says and how. It goes to stderr."""
+
+    format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="json: one object a line. pretty: for people. auto: pretty on a terminal, else json."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least of the proxy's own lines. Libraries are logged from warning on."
+    )
+    calls: Literal["off", "on"] = Field("off", description="on: one line for each call that has ended.")
+
+
+class MetricsSettings(Settings):
+    """``GET /metrics``."""
+
+    public: bool | None = Field(
+        None,
+        description="Whether /metrics needs no key. Default: none over loopback, unless a reverse proxy forwards it; else"
+        " an admin key.",
+    )
+    verify_s: float | None = Field(
+        300, ge=1, description="How often the books are checked while the proxy runs, in seconds. Empty: never."
+    )
+
+
+class Telemetry(Settings):
+    """OpenTelemetry; needs the extra ``otel``."""
+
+    otlp: Annotated[str, AfterValidator(checked_base_url)] | None = Field(
+        None,
+        description="An OTLP/HTTP collector, such as http://127.0.0.1:4318; traces and metrics go there. Default:"
+        " OTEL_EXPORTER_OTLP_ENDPOINT, else none.",
+    )
+
+
 class DeploymentSettings(Settings):
     """One place where the model can be had."""
 
@@ -218,3 +253,10 @@ class Config(Settings):
         description="The chain: a YAML list, outermost first. Path relative to this file.",
     )
     limits: Limits = Field(default_factory=Limits, description="Named limits.")
+    log: Log = Field(default_factory=Log, description="What is logged, and how.")
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="The metrics of /metrics. A change needs a restart."
+    )
+    telemetry: Telemetry = Field(
+        default_factory=Telemetry, description="Traces and metrics for OpenTelemetry. A change needs a restart."
+    )

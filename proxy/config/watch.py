@@ -29,6 +29,8 @@ RESTART = (
     "server.listen",
     "store",
     "durability",
+    "metrics",
+    "telemetry",
     "limits.bodies_bytes_max",
     "limits.close_wait_s",
     "limits.drain_s",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.call import Call, Principal, Refusals
@@ -15,7 +15,7 @@ from proxy.edge.receive import BodyBudget
 from proxy.errors import JournalUnavailable, OrchError, Overloaded
 from proxy.journal.port import Balance
 from proxy.telemetry.observers import Observers
-from proxy.telemetry.port import Observer
+from proxy.telemetry.port import Exposition, Nothing, Observer
 
 log = logging.getLogger("proxy.edge")
 
@@ -69,7 +69,9 @@ class Gateway:
     bodies: BodyBudget
     serving: Serving
     ready: Callable[[], Awaitable[bool]]
-    observer: Observer = Observers()
+    observer: Observer = field(default_factory=Observers)
+    metrics: Exposition = field(default_factory=Nothing)
+    metrics_public: bool | None = None
 
     async def note_refusal(self, call: Call, error: OrchError) -> None:
         """Record a refused call. A store that does not answer must not turn the caller's clear error into another."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from proxy.telemetry.call_metrics import CallMetrics
 from proxy.telemetry.exposition import Text
@@ -13,6 +19,7 @@ class Metrics:
     """Counters by whom they are told: calls by the edge, commits by the journal's writer, versions by the app."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series beside each counter, of no use here
         self._registry = CollectorRegistry()
         self.calls = CallMetrics(self._registry)
         self.journal = JournalMetrics(self._registry)
