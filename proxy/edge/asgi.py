@@ -1,7 +1,7 @@
 """The ASGI application: guard every request, then route it.
 
-Deny by default: a path is served without a key only if it is in ``PUBLIC``. Authorisation looks at ``scope["path"]``, never
-at ``request.url``, which is rebuilt from the Host header (CVE-2026-48710).
+Deny by default: a path is served without a key only if ``access.py`` says that it is public. Authorisation looks at
+``scope["path"]``, never at ``request.url``, which is rebuilt from the Host header (CVE-2026-48710).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.call import Operation, Trace
+from proxy.edge.access import PUBLIC
 from proxy.edge.build import draft
 from proxy.edge.context import Context, keep, known
 from proxy.edge.errors import failure
@@ -31,9 +32,6 @@ from proxy.telemetry.port import REQUEST_ID
 log = logging.getLogger("proxy.edge")
 
 UNKNOWN_URL = "unknown_url"
-
-PUBLIC = frozenset({"/livez", "/readyz", "/health/liveliness", "/health/readiness"})
-
 
 CALLS: Mapping[str, Operation] = {"/v1/chat/completions": Operation.CHAT, "/v1/embeddings": Operation.EMBEDDINGS}
 """The paths that make calls; what is refused there is recorded, and so is what is asked of paths that do not exist."""

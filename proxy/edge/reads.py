@@ -9,13 +9,14 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy.call import Account, Model, Principal, Role
-from proxy.edge.context import context
+from proxy.call import Account, Model, Role
+from proxy.edge.context import context, reached
 from proxy.edge.gateway import Gateway
 from proxy.edge.headers import usd
 from proxy.edge.identify import USER_HEADER, payer
-from proxy.errors import BadRequest, NotFound
+from proxy.errors import BadRequest, Forbidden, NotFound
 from proxy.journal.port import Balance
+from proxy.keys import check_namespace, check_user
 from proxy.policy.rights import may_use
 
 
@@ -42,18 +43,17 @@ class Reads:
         return _json(_model(model))
 
     async def call(self, request: Request) -> Response:
-        """One call of the caller's own: a user key sees its user's, a service key its namespace's, an admin key every one."""
+        """One call, if the caller may see it."""
         call_id = request.path_params["id"]
         row = await self._gateway.records.call(call_id)
-        if row is None or not _owns(context(request.scope).principal, row):
+        if row is None or not reached(request.scope).covers(namespace=row["namespace"], user=row["user_id"]):
             raise NotFound(f"No call {call_id[:100]!r} of yours.", reason="call_not_found")
         return _json(_call(row))
 
     async def energy(self, request: Request) -> Response:
         """The payer's balance and what each action costs now. An account that does not exist yet shows what it would open with."""
-        ctx = context(request.scope)
-        header = _one_user([*request.query_params.getlist("user"), *filter(None, [ctx.headers.get(USER_HEADER)])])
-        account = payer(ctx.principal, header=header, body_user=None)
+        account = _payer(request)
+        assert reached(request.scope).covers(namespace=account.namespace, user=account.user)
         balance = await self._gateway.records.balance(account.id) or self._opening(account)
         shown: dict[str, Any] = {
             "object": "energy",
@@ -86,10 +86,24 @@ class Reads:
         return _json({"status": "not ready", "reason": "the store does not take writes"}, status=503)
 
 
-def _one_user(named: list[str]) -> str | None:
-    if len(set(named)) > 1:
-        raise BadRequest("The request names more than one user. Name one.", param="user")
-    return named[0] if named else None
+def _payer(request: Request) -> Account:
+    """Whose energy is asked for: with an admin key anybody's, by ``?user=`` and ``?namespace=``."""
+    ctx, query = context(request.scope), request.query_params
+    user = _one("user", [*query.getlist("user"), *filter(None, [ctx.headers.get(USER_HEADER)])])
+    namespace = _one("namespace", query.getlist("namespace"))
+    if ctx.principal.role is Role.ADMIN:
+        if user is None:
+            raise BadRequest("Name the user whose energy you ask for: ?user=", param="user")
+        return Account(check_namespace(namespace or ctx.principal.namespace), check_user(user))
+    if namespace not in (None, ctx.principal.namespace):
+        raise Forbidden(f"This key belongs to another namespace than {namespace!r}. Leave namespace out.")
+    return payer(ctx.principal, header=user, body_user=None)
+
+
+def _one(name: str, given: list[str]) -> str | None:
+    if len(set(given)) > 1:
+        raise BadRequest(f"The request names more than one {name}. Name one.", param=name)
+    return given[0] if given else None
 
 
 def _json(value: object, *, status: int = 200) -> Response:
@@ -98,17 +112,6 @@ def _json(value: object, *, status: int = 200) -> Response:
 
 def _model(model: Model) -> dict[str, Any]:
     return {"id": model.name, "object": "model", "created": 0, "owned_by": model.deployments[0].provider}
-
-
-def _owns(principal: Principal, row: Mapping[str, Any]) -> bool:
-    match principal.role:
-        case Role.ADMIN:
-            return True
-        case Role.SERVICE:
-            return str(row["account"]).startswith(f"{principal.namespace}/")
-        case Role.USER:
-            assert principal.user is not None
-            return bool(row["account"] == Account(principal.namespace, principal.user).id)
 
 
 _AS_STORED = (

@@ -1,26 +1,69 @@
-"""The table of routes: every path the proxy serves."""
+"""The routes: every rule of ``access.py`` with its endpoint, behind the check of who may."""
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute, Route
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from starlette.routing import Route, request_response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.call import Operation
+from proxy.edge.access import ACCESS, Rule, reach
 from proxy.edge.calls import CallEndpoint
+from proxy.edge.context import context, keep
 from proxy.edge.gateway import Gateway
 from proxy.edge.reads import Reads
+from proxy.edge.scrape import Scrape
+
+Endpoints = Mapping[str, ASGIApp]
+"""The endpoint of each rule, by the rule's name."""
 
 
-def routes(gateway: Gateway) -> list[BaseRoute]:
-    reads = Reads(gateway)
+def routes(gateway: Gateway, rules: Sequence[Rule] = ACCESS) -> list[Route]:
+    """One route for each path; nothing else is served."""
+    return guarded(rules, endpoints(gateway))
+
+
+def guarded(rules: Sequence[Rule], served: Endpoints) -> list[Route]:
+    by_path: dict[str, list[Rule]] = {}
+    for rule in rules:
+        by_path.setdefault(rule.path, []).append(rule)
     return [
-        Route("/v1/chat/completions", CallEndpoint(gateway, Operation.CHAT), methods=["POST"]),
-        Route("/v1/embeddings", CallEndpoint(gateway, Operation.EMBEDDINGS), methods=["POST"]),
-        Route("/v1/models", reads.models, methods=["GET"]),
-        Route("/v1/models/{id:path}", reads.model, methods=["GET"]),
-        Route("/v1/calls/{id}", reads.call, methods=["GET"]),
-        Route("/v1/energy", reads.energy, methods=["GET"]),
-        Route("/livez", reads.live, methods=["GET"]),
-        Route("/health/liveliness", reads.live, methods=["GET"]),
-        Route("/readyz", reads.ready, methods=["GET"]),
-        Route("/health/readiness", reads.ready, methods=["GET"]),
+        Route(
+            path, Admission({rule.method: (rule, served[rule.name]) for rule in same}), methods=[r.method for r in same]
+        )
+        for path, same in by_path.items()
     ]
+
+
+def endpoints(gateway: Gateway) -> Endpoints:
+    reads = Reads(gateway)
+    return {
+        "chat": CallEndpoint(gateway, Operation.CHAT),
+        "embeddings": CallEndpoint(gateway, Operation.EMBEDDINGS),
+        "models": request_response(reads.models),
+        "model": request_response(reads.model),
+        "call": request_response(reads.call),
+        "energy": request_response(reads.energy),
+        "metrics": request_response(Scrape(gateway).metrics),
+        "live": request_response(reads.live),
+        "live_too": request_response(reads.live),
+        "ready": request_response(reads.ready),
+        "ready_too": request_response(reads.ready),
+    }
+
+
+class Admission:
+    """One path: lets the request through to the endpoint of its method if the rule lets its caller, who is known by now."""
+
+    def __init__(self, by_method: Mapping[str, tuple[Rule, ASGIApp]]) -> None:
+        self._by_method = by_method
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        rule, endpoint = self._by_method[method]
+        if rule.who != "public":
+            ctx = context(scope)
+            keep(scope, replace(ctx, reach=reach(ctx.principal, rule)))
+        await endpoint(scope, receive, send)

@@ -1,0 +1,108 @@
+"""Who may ask what, and about whose rows: one table.
+
+The guard enforces it before an endpoint runs. The routes, ``/openapi.json`` and the test that asks every route as everybody are
+made from it, so nothing is served that it does not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+from proxy.call import Principal, Role
+from proxy.errors import Forbidden
+
+
+class Whose(StrEnum):
+    """Whose rows a caller may see or change by a route."""
+
+    NOBODYS = "nobody's"  # it shows none
+    OWN = "own"
+    NAMESPACE = "namespace"
+    ALL = "all"
+
+
+class Door(StrEnum):
+    """Which listener serves a route. Without ``admin.listen`` one listener serves them all."""
+
+    MAIN = "main"
+    ADMIN = "admin"
+    BOTH = "both"
+
+
+Who = Mapping[Role, Whose] | Literal["public"]
+"""Which roles may, each about whose rows; ``public``: whoever can connect, without a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One route: ``name`` is its endpoint's and its operation's in ``/openapi.json``."""
+
+    name: str
+    method: Literal["GET", "POST"]
+    path: str
+    who: Who
+    door: Door = Door.MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The rows a caller may see or change; None: whatever the namespace, whoever the user."""
+
+    namespace: str | None
+    user: str | None
+
+    def covers(self, *, namespace: str, user: str) -> bool:
+        return self.namespace in (None, namespace) and self.user in (None, user)
+
+
+_CALLERS = MappingProxyType({Role.USER: Whose.OWN, Role.SERVICE: Whose.NAMESPACE})
+_EACH_WHAT_IS_ITS = MappingProxyType({**_CALLERS, Role.ADMIN: Whose.ALL})
+_ANY_KEY = MappingProxyType(dict.fromkeys(Role, Whose.NOBODYS))
+_OPERATOR = MappingProxyType({Role.ADMIN: Whose.ALL})
+
+ACCESS: Sequence[Rule] = (
+    Rule("chat", "POST", "/v1/chat/completions", _CALLERS),
+    Rule("embeddings", "POST", "/v1/embeddings", _CALLERS),
+    Rule("models", "GET", "/v1/models", _ANY_KEY),
+    Rule("model", "GET", "/v1/models/{id:path}", _ANY_KEY),
+    Rule("call", "GET", "/v1/calls/{id}", _EACH_WHAT_IS_ITS),
+    Rule("energy", "GET", "/v1/energy", _EACH_WHAT_IS_ITS),
+    Rule("metrics", "GET", "/metrics", "public", Door.BOTH),  # its endpoint asks for an admin key itself, but for loopback
+    Rule("live", "GET", "/livez", "public", Door.BOTH),
+    Rule("live_too", "GET", "/health/liveliness", "public", Door.BOTH),
+    Rule("ready", "GET", "/readyz", "public", Door.BOTH),
+    Rule("ready_too", "GET", "/health/readiness", "public", Door.BOTH),
+)
+
+PUBLIC = frozenset(rule.path for rule in ACCESS if rule.who == "public")
+"""The paths that need no key. Everything else does, whether it is served or not."""
+
+
+def served_at(door: Door | None) -> Sequence[Rule]:
+    """The rules of one listener's routes; None: of the only one."""
+    return tuple(rule for rule in ACCESS if door is None or rule.door in (door, Door.BOTH))
+
+
+def reach(principal: Principal, rule: Rule) -> Reach:
+    """The rows this caller may see or change by this route. Raises Forbidden when the route is not for it."""
+    assert rule.who != "public", "a public route has no caller"
+    whose = rule.who.get(principal.role)
+    match whose:
+        case None:
+            raise Forbidden(_refusal(principal, rule.who))
+        case Whose.ALL:
+            return Reach(None, None)
+        case Whose.NAMESPACE:
+            return Reach(principal.namespace, None)
+        case Whose.OWN | Whose.NOBODYS:
+            return Reach(principal.namespace, principal.user)
+
+
+def _refusal(principal: Principal, who: Mapping[Role, Whose]) -> str:
+    if principal.role is Role.ADMIN:
+        return "An admin key has no user to pay for a call. Use a user key or a service key."
+    return f"A {principal.role} key may not ask this. Use another kind of key: {' or '.join(who)}."
