@@ -29,10 +29,11 @@ def reserve(op: Reserve, owner: str, db: Db, at: int) -> Reserved | Exhausted:
         taken = _hold_first(op, db)
     if taken is None:
         return _exhausted(op, db, at)
-    index, remaining = taken
+    index, remaining, payer = taken
     offer = op.offers[index]
     row = (
         *_asked(op.facts),
+        payer,
         offer.model,
         offer.points,
         offer.points_if_unknown,
@@ -44,22 +45,22 @@ def reserve(op: Reserve, owner: str, db: Db, at: int) -> Reserved | Exhausted:
     )
     if db.execute(sql.OPEN_CALL, row).rowcount:
         return Reserved(offer=index, remaining=remaining)
-    db.execute(sql.UNHOLD, (offer.points, account))
+    db.execute(sql.UNHOLD, (offer.points, payer))
     return _as_the_first_time(op, db)
 
 
-def _hold_first(op: Reserve, db: Db) -> tuple[int, int] | None:
-    """Index of the offer held and the points left to use; None: the balance pays none of them."""
+def _hold_first(op: Reserve, db: Db) -> tuple[int, int, int] | None:
+    """Index of the offer held, the points left to use and the account's number; None: the balance pays none of them."""
     account = op.facts.account
     for index, offer in enumerate(op.offers):
         row = db.execute(sql.HOLD, (offer.points, account, offer.points)).fetchone()
         if row is not None:
-            return index, row[0]
+            return index, *row
     return None
 
 
 def _exhausted(op: Reserve, db: Db, at: int) -> Reserved | Exhausted:
-    _, balance, held = db.execute(sql.READ_ACCOUNT, (op.facts.account,)).fetchone()
+    _, balance, held, _ = db.execute(sql.READ_ACCOUNT, (op.facts.account,)).fetchone()
     answer = Exhausted(required=min(offer.points for offer in op.offers), available=balance - held)
     refused = ("insufficient_energy", None)
     row = (*_asked(op.facts), answer.required, answer.available, *refused, at, at)
@@ -70,14 +71,14 @@ def _exhausted(op: Reserve, db: Db, at: int) -> Reserved | Exhausted:
 
 def _as_the_first_time(op: Reserve, db: Db) -> Reserved | Exhausted:
     """The answer to a reserve whose commit nobody heard of: nothing changes. Raises JournalUnavailable when it was ended."""
-    account, state, model, _, _, _, required, available = db.execute(sql.READ_CALL, (op.facts.id,)).fetchone()
+    payer, state, model, _, _, _, required, available, account = db.execute(sql.READ_CALL, (op.facts.id,)).fetchone()
     assert account == op.facts.account, f"call {op.facts.id} belongs to another account"
     if state == "closed":
         raise JournalUnavailable(f"call {op.facts.id} has been closed already")
     if state == "refused":
         return Exhausted(required=required or 0, available=available or 0)
     index = next(index for index, offer in enumerate(op.offers) if offer.model == model)
-    _, balance, held = db.execute(sql.READ_ACCOUNT, (account,)).fetchone()
+    balance, held = db.execute(sql.READ_POINTS, (payer,)).fetchone()
     return Reserved(offer=index, remaining=balance - held)
 
 
@@ -106,11 +107,11 @@ def raise_hold(call_id: str, points: int, points_if_unknown: int, db: Db, at: in
     row = db.execute(sql.READ_CALL, (call_id,)).fetchone()
     if row is None or row[1] != "open":
         raise JournalUnavailable(f"call {call_id} is not open")
-    account, _, _, held, *_ = row
+    payer, _, _, held, *_ = row
     more = points - held
     if more <= 0:
         return True
-    if db.execute(sql.HOLD, (more, account, more)).fetchone() is None:
+    if db.execute(sql.HOLD_MORE, (more, payer, more)).fetchone() is None:
         return False
     db.execute(sql.RAISE_CALL, (points, points_if_unknown, call_id))
     return True
@@ -125,10 +126,10 @@ def close(op: Close, db: Db, at: int) -> Closed:
     row = db.execute(sql.CLOSE_CALL, _ended(op, at)).fetchone()
     if row is None:
         return _closed_before(op.call_id, db)
-    account, held = row
-    balance, still_held = db.execute(sql.SETTLE, (held, charged, account)).fetchone()
+    payer, held = row
+    balance, still_held = db.execute(sql.SETTLE, (held, charged, payer)).fetchone()
     if charged:
-        _burn(op.call_id, account, charged, balance, db, at)
+        _burn(op.call_id, payer, charged, balance, db, at)
     return Closed(charged=charged, remaining=balance - still_held)
 
 
@@ -163,13 +164,13 @@ def _closed_before(call_id: str, db: Db) -> Closed:
     row = db.execute(sql.READ_CALL, (call_id,)).fetchone()
     if row is None:
         raise NotFound(f"no call {call_id}")
-    account, _, _, _, charged, refunded, *_ = row
+    *_, charged, refunded, _, _, account = row
     found = db.execute(sql.READ_ACCOUNT, (account,)).fetchone()
     remaining = 0 if found is None else found[1] - found[2]  # a refused caller may have no account
     return Closed(charged=charged - refunded, remaining=remaining, already=True)
 
 
-def _burn(call_id: str, account: str, points: int, balance: int, db: Db, at: int) -> None:
+def _burn(call_id: str, account: int, points: int, balance: int, db: Db, at: int) -> None:
     """Take ``points`` from the grants in burn order, an entry for each touched; ``balance`` is the one afterwards."""
     first = db.execute(sql.BURN_FIRST, (points, account)).fetchone()
     if first is not None:
@@ -195,15 +196,15 @@ def withdraw(call_id: str, db: Db, at: int) -> None:
     row = db.execute(sql.READ_CALL, (call_id,)).fetchone()
     if row is None:
         return
-    account, state, _, _, charged, refunded, *_ = row
+    payer, state, _, _, charged, refunded, *_ = row
     if state == "open":
         close(Close(call_id=call_id, how=How.NOT_RECORDED, points_charged=0, error=How.NOT_RECORDED), db, at)
         return
     if charged > refunded:
-        _refund(call_id, account, charged, db, at)
+        _refund(call_id, payer, charged, db, at)
 
 
-def _refund(call_id: str, account: str, points: int, db: Db, at: int) -> None:
+def _refund(call_id: str, account: int, points: int, db: Db, at: int) -> None:
     """Give every grant back what the call burnt of it."""
     balance, _, _ = db.execute(sql.DEPOSIT, (points, account)).fetchone()
     below = balance - points
@@ -231,11 +232,11 @@ def refuse(op: Refuse, db: Db, at: int) -> None:
 
 def open_account(account: str, opening: Opening, db: Db, at: int) -> Balance:
     namespace, _, user = account.partition("/")
-    db.execute(sql.OPEN_ACCOUNT, (account, namespace, user, opening.plan, 0, at))
+    (number,) = db.execute(sql.OPEN_ACCOUNT, (account, namespace, user, opening.plan, at)).fetchone()
     if not opening.points:
         return Balance(account=account, plan=opening.plan, balance=0, held=0)
-    source_ref = opening_ref(account)
-    return _add(Grant(account=account, points=opening.points, kind="plan", source_ref=source_ref), db, at)
+    first = Grant(account=account, points=opening.points, kind="plan", source_ref=opening_ref(number))
+    return _add(first, number, db, at)
 
 
 def create_user(op: NewUser, db: Db, at: int) -> Balance:
@@ -243,10 +244,11 @@ def create_user(op: NewUser, db: Db, at: int) -> Balance:
     found = db.execute(sql.READ_ACCOUNT, (op.account,)).fetchone()
     if found is None:
         return open_account(op.account, op.opening, db, at)
-    first = db.execute(sql.READ_GRANT, (opening_ref(op.account),)).fetchone()
-    if Opening(found[0], first[1] if first else 0) != op.opening:
+    plan, balance, held, number = found
+    first = db.execute(sql.READ_GRANT, (opening_ref(number),)).fetchone()
+    if Opening(plan, first[1] if first else 0) != op.opening:
         raise user_exists(op.account)
-    return Balance(account=op.account, plan=found[0], balance=found[1], held=found[2])
+    return Balance(account=op.account, plan=plan, balance=balance, held=held)
 
 
 def grant(op: Grant, db: Db, at: int) -> Balance:
@@ -255,17 +257,18 @@ def grant(op: Grant, db: Db, at: int) -> Balance:
     found = db.execute(sql.READ_ACCOUNT, (op.account,)).fetchone()
     if found is None:
         raise no_account(op.account)
+    plan, balance, held, number = found
     before = db.execute(sql.READ_GRANT, (op.source_ref,)).fetchone() if op.source_ref else None
     if before is None:
-        return _add(op, db, at)
-    if before != (op.account, op.points, op.kind):
+        return _add(op, number, db, at)
+    if before != (number, op.points, op.kind):
         raise other_grant(op)
-    return Balance(account=op.account, plan=found[0], balance=found[1], held=found[2])
+    return Balance(account=op.account, plan=plan, balance=balance, held=held)
 
 
-def _add(op: Grant, db: Db, at: int) -> Balance:
-    row = (op.account, op.points, op.points, op.kind, PRIORITY[op.kind], op.reason, op.source_ref, at)
+def _add(op: Grant, number: int, db: Db, at: int) -> Balance:
+    row = (number, op.points, op.points, op.kind, PRIORITY[op.kind], op.reason, op.source_ref, at)
     (grant_id,) = db.execute(sql.ADD_GRANT, row).fetchone()
-    balance, held, plan = db.execute(sql.DEPOSIT, (op.points, op.account)).fetchone()
-    db.execute(sql.ADD_ENTRY, (f"grant:{grant_id}", None, op.account, grant_id, "grant", op.points, balance, at))
+    balance, held, plan = db.execute(sql.DEPOSIT, (op.points, number)).fetchone()
+    db.execute(sql.ADD_ENTRY, (f"grant:{grant_id}", None, number, grant_id, "grant", op.points, balance, at))
     return Balance(account=op.account, plan=plan, balance=balance, held=held)

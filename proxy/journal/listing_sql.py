@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy.journal.listing import USAGE_ROWS_MAX, CallFilter
+from proxy.journal.port import CALL_COLUMNS
 
 SKEW_MS = 3_600_000
 """How far the time in a call's id (its arrival) may be from ``created_at`` (its reserve, on the journal's own clock)."""
@@ -25,19 +26,19 @@ ORDER BY id LIMIT :limit
 ALL_IDS = ("", "\U0010ffff")
 
 GRANTS = """
-SELECT id, account, amount, remaining, kind, priority, reason, source_ref, created_at, closed_at FROM grants
-WHERE account = :account
+SELECT id, :account AS account, amount, remaining, kind, priority, reason, source_ref, created_at, closed_at FROM grants
+WHERE account = (SELECT number FROM accounts WHERE id = :account)
 ORDER BY id
 """
 
 ENTRIES = """
-SELECT seq, op_ref, call_id, account, grant_id, kind, points, balance_after, at FROM entries
-WHERE account = :account AND seq < :before
+SELECT seq, op_ref, call_id, :account AS account, grant_id, kind, points, balance_after, at FROM entries
+WHERE account = (SELECT number FROM accounts WHERE id = :account) AND seq < :before
 ORDER BY seq DESC LIMIT :limit
 """
 LAST_SEQ = (1 << 63) - 1
 
-CALLS = "SELECT * FROM calls"
+CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls"  # noqa: S608 - our own names
 
 CALL_CONDITIONS: Mapping[str, str] = {
     "account": "account = :account",
@@ -85,7 +86,7 @@ TOTALS = """
 SELECT (SELECT COUNT(*) FROM calls INDEXED BY ix_calls_open WHERE state = 'open') AS open_calls,
        (SELECT MIN(created_at) FROM calls INDEXED BY ix_calls_open WHERE state = 'open') AS oldest_open_at,
        (SELECT COALESCE(SUM(points_held), 0) FROM calls INDEXED BY ix_calls_open WHERE state = 'open') AS points_held,
-       (SELECT COALESCE(MAX(rowid), 0) FROM accounts) AS accounts,
+       (SELECT COALESCE(MAX(number), 0) FROM accounts) AS accounts,
        (SELECT COALESCE(MAX(seq), 0) FROM entries) AS entries,
        (SELECT COALESCE(MAX(rowid), 0) FROM calls) - (SELECT COALESCE(MIN(rowid), 1) FROM calls) + 1 AS calls
 """

@@ -16,6 +16,7 @@ from proxy.errors import JournalUnavailable, NotFound, OrchError
 from proxy.journal.clock import Clock, unix_ms
 from proxy.journal.memory_listing import AccountRow, EntryOf, GrantOf, MemoryListings
 from proxy.journal.port import (
+    CALL_COLUMNS,
     Balance,
     CallFacts,
     Close,
@@ -240,9 +241,10 @@ class MemoryStore(MemoryListings):
     # --- accounts and keys --------------------------------------------------------------------------------------------
 
     def _open(self, account: str, opening: Opening) -> None:
-        self._accounts[account] = AccountRow(opening.plan, created_at=self._now_ms())
+        number = len(self._accounts) + 1
+        self._accounts[account] = AccountRow(number, opening.plan, created_at=self._now_ms())
         if opening.points:
-            self._add(Grant(account=account, points=opening.points, kind="plan", source_ref=opening_ref(account)))
+            self._add(Grant(account=account, points=opening.points, kind="plan", source_ref=opening_ref(number)))
 
     def _add(self, op: Grant) -> None:
         account, at = self._accounts[op.account], self._now_ms()
@@ -261,7 +263,7 @@ class MemoryStore(MemoryListings):
         if found is None:
             self._open(op.account, op.opening)
             return self._shown(op.account)
-        first = self._granted(opening_ref(op.account))
+        first = self._granted(opening_ref(found.number))
         if Opening(found.plan, first.points if first else 0) != op.opening:
             raise user_exists(op.account)
         return self._shown(op.account)
@@ -326,14 +328,6 @@ class MemoryStore(MemoryListings):
         return sum(entry.points for entry in self._entries if (entry.call_id, entry.kind) == (call_id, kind))
 
 
-CALL_COLUMNS = (
-    *("id", "account", "namespace", "user_id", "workspace", "prospect", "key_id", "operation", "action"),
-    *("requested_model", "model", "upstream", "provider", "upstream_model", "state", "how", "points_held"),
-    *("points_if_unknown", "points_charged", "points_refunded", "points_required", "points_available", "owner"),
-    *("policy_version", "price_version", "downgraded_from", "stream", "attempts", "finish_reasons", "input_tokens"),
-    *("output_tokens", "cached_input_tokens", "usage_estimated", "cost_nanousd", "error", "error_message"),
-    *("first_content_ms", "duration_ms", "created_at", "closed_at"),
-)
 UNCHARGED = {
     "points_held": 0,
     "points_if_unknown": 0,

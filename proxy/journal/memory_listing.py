@@ -30,6 +30,7 @@ Row = dict[str, Any]
 class AccountRow:
     """An account's points."""
 
+    number: int
     plan: str
     created_at: int
     balance: int = 0
@@ -144,7 +145,14 @@ class MemoryListings:
 
 def _user(name: str, row: AccountRow) -> UserRow:
     namespace, _, user = name.partition("/")
-    return UserRow(namespace=namespace, user=user, **asdict(row))
+    return UserRow(
+        namespace=namespace,
+        user=user,
+        plan=row.plan,
+        balance=row.balance,
+        held=row.held,
+        created_at=row.created_at,
+    )
 
 
 def _grant(grant: GrantOf) -> GrantRow:

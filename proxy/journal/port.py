@@ -22,6 +22,16 @@ from typing import Any, Protocol
 
 from proxy.call import Opening, Role
 
+CALL_COLUMNS = (
+    *("id", "account", "namespace", "user_id", "workspace", "prospect", "key_id", "operation", "action"),
+    *("requested_model", "model", "upstream", "provider", "upstream_model", "state", "how", "points_held"),
+    *("points_if_unknown", "points_charged", "points_refunded", "points_required", "points_available", "owner"),
+    *("policy_version", "price_version", "downgraded_from", "stream", "attempts", "finish_reasons", "input_tokens"),
+    *("output_tokens", "cached_input_tokens", "usage_estimated", "cost_nanousd", "error", "error_message"),
+    *("first_content_ms", "duration_ms", "created_at", "closed_at"),
+)
+"""The columns of a call's row, as ``Store.call`` and the listings give it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:

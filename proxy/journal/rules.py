@@ -12,8 +12,9 @@ OWN_REFS = "plan:"
 """``source_ref`` of the grants the ledger makes by itself begins with this."""
 
 
-def opening_ref(account: str) -> str:
-    return f"{OWN_REFS}{account}:opening"
+def opening_ref(number: int) -> str:
+    """Of the grant an account is opened with; by its number, for the ledger holds no names."""
+    return f"{OWN_REFS}{number}:opening"
 
 
 def check_grant(op: Grant) -> None:

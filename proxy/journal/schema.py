@@ -33,7 +33,9 @@ metadata = MetaData(
 accounts = Table(
     "accounts",
     metadata,
-    Column("id", Text, primary_key=True),  # namespace/user
+    # What grants, entries and calls name it by: it stays when the user's name is erased, so the books never hold a name.
+    Column("number", Int, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),  # namespace/user
     Column("namespace", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("plan", Text, nullable=False),
@@ -48,7 +50,7 @@ grants = Table(
     "grants",
     metadata,
     Column("id", Int, primary_key=True),  # rises with creation
-    Column("account", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("account", Int, ForeignKey("accounts.number"), nullable=False),
     Column("amount", Int, nullable=False),
     Column("remaining", Int, nullable=False),
     Column("kind", Text, nullable=False),
@@ -68,7 +70,8 @@ calls = Table(
     "calls",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("account", Text, nullable=False),  # no foreign key: a refused caller may have no account yet
+    Column("payer", Int, ForeignKey("accounts.number")),  # NULL when refused: such a caller may have no account
+    Column("account", Text, nullable=False),  # this and the next four are erased with the user
     Column("namespace", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("workspace", Text),
@@ -122,8 +125,8 @@ entries = Table(
     metadata,
     Column("seq", Int, primary_key=True),
     Column("op_ref", Text, nullable=False, unique=True),  # grant:<grant>, settle:<call>:<n>, refund:<call>:<n>
-    Column("call_id", Text, ForeignKey("calls.id")),
-    Column("account", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("call_id", Text),  # no foreign key: entries stay when the rows of old calls are pruned
+    Column("account", Int, ForeignKey("accounts.number"), nullable=False),
     Column("grant_id", Int, ForeignKey("grants.id"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("points", Int, nullable=False),  # signed
@@ -163,6 +166,50 @@ policy_versions = Table(
     sqlite_strict=True,
 )
 
+pruned = Table(
+    "pruned",  # what calls that were pruned had been charged, by the month (UTC) they were closed in: their entries stay
+    metadata,
+    Column("payer", Int, ForeignKey("accounts.number"), primary_key=True),
+    Column("period", Text, primary_key=True),  # 2026-11
+    Column("calls", Int, nullable=False),
+    Column("charged", Int, nullable=False),
+    Column("refunded", Int, nullable=False),
+    CheckConstraint("0 <= refunded AND refunded <= charged", name="refunded"),
+    sqlite_strict=True,
+)
+
+erasures = Table(
+    "erasures",  # users whose calls are being erased; a row goes when the last of them is done
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column(
+        "calls_to", Int, primary_key=True
+    ),  # the last row of calls that is this user's: the name is free again behind it
+    Column("pseudonym", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+refusal_counts = Table(
+    "refusal_counts",  # refusals beyond those written one by one
+    metadata,
+    Column("minute", Int, primary_key=True),  # its first Unix millisecond
+    Column("source", Text, primary_key=True),  # the key's id; "" when there was no valid key
+    Column("reason", Text, primary_key=True),
+    Column("count", Int, nullable=False),
+    sqlite_strict=True,
+)
+
+bodies = Table(
+    "bodies",  # what was asked and answered, when the operator wants it kept
+    metadata,
+    Column("call_id", Text, ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    Column("request", Text),
+    Column("response", Text),
+    Column("request_cut", Int, nullable=False),  # 1: longer than what is kept of it
+    Column("response_cut", Int, nullable=False),
+    sqlite_strict=True,
+)
+
 probes = Table(
     "probes",  # one row, written to find out whether the file takes writes
     metadata,
@@ -177,5 +224,6 @@ Index("ix_grants_account", grants.c.account, grants.c.id)
 Index("ix_calls_open", calls.c.id, sqlite_where=calls.c.state == "open")
 Index("ix_calls_account", calls.c.account, calls.c.id)
 Index("ix_calls_namespace", calls.c.namespace, calls.c.id)
+Index("ix_keys_user", keys.c.namespace, keys.c.user_id)
 Index("ix_entries_account", entries.c.account, entries.c.seq, entries.c.points)  # covers the sums of verify
 Index("ix_entries_call", entries.c.call_id, entries.c.kind, entries.c.points)  # covers the sums of verify

@@ -6,6 +6,8 @@ the next one writes). A reserve is two statements, a close of one grant four, a 
 
 from __future__ import annotations
 
+from proxy.journal.port import CALL_COLUMNS
+
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
@@ -16,13 +18,16 @@ UNDO = "ROLLBACK TO job"
 # --- accounts ---------------------------------------------------------------------------------------------------------
 
 # Never decide on a balance read earlier: the condition is part of the update.
-HOLD = "UPDATE accounts SET held = held + ? WHERE id = ? AND balance - held >= ? RETURNING balance - held"
-UNHOLD = "UPDATE accounts SET held = held - ? WHERE id = ?"
-SETTLE = "UPDATE accounts SET held = held - ?, balance = balance - ? WHERE id = ? RETURNING balance, held"
-DEPOSIT = "UPDATE accounts SET balance = balance + ? WHERE id = ? RETURNING balance, held, plan"
-READ_ACCOUNT = "SELECT plan, balance, held FROM accounts WHERE id = ?"
+HOLD = "UPDATE accounts SET held = held + ? WHERE id = ? AND balance - held >= ? RETURNING balance - held, number"
+HOLD_MORE = "UPDATE accounts SET held = held + ? WHERE number = ? AND balance - held >= ? RETURNING balance - held"
+UNHOLD = "UPDATE accounts SET held = held - ? WHERE number = ?"
+SETTLE = "UPDATE accounts SET held = held - ?, balance = balance - ? WHERE number = ? RETURNING balance, held"
+DEPOSIT = "UPDATE accounts SET balance = balance + ? WHERE number = ? RETURNING balance, held, plan"
+READ_ACCOUNT = "SELECT plan, balance, held, number FROM accounts WHERE id = ?"
+READ_POINTS = "SELECT balance, held FROM accounts WHERE number = ?"
 OPEN_ACCOUNT = """
-INSERT INTO accounts (id, namespace, user_id, plan, balance, held, created_at) VALUES (?, ?, ?, ?, ?, 0, ?)
+INSERT INTO accounts (id, namespace, user_id, plan, balance, held, created_at) VALUES (?, ?, ?, ?, 0, 0, ?)
+RETURNING number
 """
 
 # --- grants and entries -----------------------------------------------------------------------------------------------
@@ -55,9 +60,9 @@ SETTLED = "SELECT grant_id, -points FROM entries WHERE call_id = ? AND kind = 's
 OPEN_CALL = """
 INSERT INTO calls (
     id, account, namespace, user_id, workspace, prospect, key_id, operation, action, requested_model, stream,
-    policy_version, price_version, model, state, points_held, points_if_unknown, points_required, points_available,
-    downgraded_from, owner, created_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?)
+    policy_version, price_version, payer, model, state, points_held, points_if_unknown, points_required,
+    points_available, downgraded_from, owner, created_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING
 """
 REFUSE_CALL = """
@@ -74,14 +79,14 @@ UPDATE calls SET
     upstream_model = ?, input_tokens = ?, output_tokens = ?, cached_input_tokens = ?, usage_estimated = ?,
     cost_nanousd = ?, finish_reasons = ?, attempts = ?, error = ?, first_content_ms = ?, duration_ms = ?, closed_at = ?
 WHERE id = ? AND state = 'open'
-RETURNING account, points_held
+RETURNING payer, points_held
 """
 REFUND_CALL = "UPDATE calls SET how = ?, points_refunded = points_charged WHERE id = ?"
 READ_CALL = """
-SELECT account, state, model, points_held, points_charged, points_refunded, points_required, points_available
+SELECT payer, state, model, points_held, points_charged, points_refunded, points_required, points_available, account
 FROM calls WHERE id = ?
 """
-WHOLE_CALL = "SELECT * FROM calls WHERE id = ?"
+WHOLE_CALL = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls WHERE id = ?"  # noqa: S608 - our own names
 ABANDONED = "SELECT id, points_if_unknown FROM calls WHERE state = 'open' LIMIT ?"
 
 # --- keys, versions, the store itself ---------------------------------------------------------------------------------

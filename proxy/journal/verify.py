@@ -17,7 +17,7 @@ ROWS_MAX = 100
 
 BALANCE_IS_ENTRIES = """
 SELECT a.id, printf('balance %d, entries %d', a.balance, COALESCE(e.points, 0))
-FROM accounts a LEFT JOIN (SELECT account, SUM(points) AS points FROM entries GROUP BY account) e ON e.account = a.id
+FROM accounts a LEFT JOIN (SELECT account, SUM(points) AS points FROM entries GROUP BY account) e ON e.account = a.number
 WHERE a.balance <> COALESCE(e.points, 0)
 LIMIT ?
 """
@@ -26,7 +26,7 @@ BALANCE_IS_GRANTS = """
 SELECT a.id, printf('balance %d, unclosed grants %d', a.balance, COALESCE(g.points, 0))
 FROM accounts a LEFT JOIN (
     SELECT account, SUM(remaining) AS points FROM grants WHERE closed_at IS NULL GROUP BY account
-) g ON g.account = a.id
+) g ON g.account = a.number
 WHERE a.balance <> COALESCE(g.points, 0)
 LIMIT ?
 """
@@ -34,8 +34,8 @@ LIMIT ?
 HELD_IS_OPEN_CALLS = """
 SELECT a.id, printf('held %d, open calls %d', a.held, COALESCE(c.points, 0))
 FROM accounts a LEFT JOIN (
-    SELECT account, SUM(points_held) AS points FROM calls INDEXED BY ix_calls_open WHERE state = 'open' GROUP BY account
-) c ON c.account = a.id
+    SELECT payer, SUM(points_held) AS points FROM calls INDEXED BY ix_calls_open WHERE state = 'open' GROUP BY payer
+) c ON c.payer = a.number
 WHERE a.held <> COALESCE(c.points, 0)
 LIMIT ?
 """
@@ -95,18 +95,47 @@ LIMIT ?
 """
 
 ENTRY_OF_PAYER = """
-SELECT e.seq, printf('entry of %s, call of %s, grant of %s', e.account, COALESCE(c.account, 'nobody'), g.account)
+SELECT e.seq, printf('entry of account %d, call of %s, grant of %d', e.account, COALESCE(c.payer, 'nobody'), g.account)
 FROM entries e LEFT JOIN calls c ON c.id = e.call_id LEFT JOIN grants g ON g.id = e.grant_id
-WHERE g.account IS NOT e.account OR (e.call_id IS NOT NULL AND c.account IS NOT e.account)
+WHERE g.account IS NOT e.account OR (c.id IS NOT NULL AND c.payer IS NOT e.account)
+LIMIT ?
+"""
+
+CALL_OF_ACCOUNT = """
+SELECT c.id, printf('%s, of %s, paid by %s', c.state, c.account, COALESCE(a.id, 'nobody'))
+FROM calls c LEFT JOIN accounts a ON a.number = c.payer
+WHERE CASE c.state WHEN 'refused' THEN c.payer IS NOT NULL ELSE a.number IS NULL END
+LIMIT ?
+"""
+
+# The entries of calls whose row is gone: what they took, by the month they were settled in.
+CHARGE_IS_PRUNED = """
+SELECT payer || ' ' || period, printf('settled without a call %d, pruned calls charged %d', SUM(settled), SUM(charged))
+FROM (
+    SELECT account AS payer, strftime('%Y-%m', at / 1000, 'unixepoch') AS period, -points AS settled, 0 AS charged
+    FROM entries WHERE kind = 'settle' AND NOT EXISTS (SELECT 1 FROM calls WHERE id = entries.call_id)
+    UNION ALL
+    SELECT payer, period, 0, charged FROM pruned
+)
+GROUP BY payer, period HAVING SUM(settled) <> SUM(charged)
+LIMIT ?
+"""
+
+REFUND_IS_PRUNED = """
+SELECT payer, printf('given back without a call %d, pruned calls refunded %d', SUM(given_back), SUM(refunded))
+FROM (
+    SELECT account AS payer, points AS given_back, 0 AS refunded
+    FROM entries WHERE kind = 'refund' AND NOT EXISTS (SELECT 1 FROM calls WHERE id = entries.call_id)
+    UNION ALL
+    SELECT payer, 0, refunded FROM pruned
+)
+GROUP BY payer HAVING SUM(given_back) <> SUM(refunded)
 LIMIT ?
 """
 
 OPEN_CALL_HAS_OWNER = """
-SELECT id, printf('open, owner %s, account %s', COALESCE(owner, 'nobody'), account) FROM calls
-WHERE state = 'open' AND (
-    owner IS NOT (SELECT owner FROM calls WHERE state = 'open' ORDER BY rowid DESC LIMIT 1)
-    OR account NOT IN (SELECT id FROM accounts)
-)
+SELECT id, printf('open, owner %s', COALESCE(owner, 'nobody')) FROM calls
+WHERE state = 'open' AND owner IS NOT (SELECT owner FROM calls WHERE state = 'open' ORDER BY rowid DESC LIMIT 1)
 LIMIT ?
 """
 
@@ -123,7 +152,10 @@ INVARIANTS: Mapping[str, str] = MappingProxyType(
         "a call's refund is what was given back, within its charge": REFUND_WITHIN_CHARGE,
         "a call is closed once": CLOSED_ONCE,
         "an entry is of the payer of its call and its grant": ENTRY_OF_PAYER,
-        "an open call has an account and a living owner": OPEN_CALL_HAS_OWNER,
+        "a call has an account unless it was refused": CALL_OF_ACCOUNT,
+        "an open call has a living owner": OPEN_CALL_HAS_OWNER,
+        "entries without a call are what pruned calls were charged": CHARGE_IS_PRUNED,
+        "entries without a call are what pruned calls were given back": REFUND_IS_PRUNED,
     }
 )
 

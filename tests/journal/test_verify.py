@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from time import gmtime, strftime
 
 import pytest
 
@@ -36,10 +37,16 @@ BREAKS = {
     ),
     "a call is closed once": ("UPDATE calls SET closed_at = NULL WHERE id = 'settled'", "settled"),
     "an entry is of the payer of its call and its grant": (
-        "UPDATE entries SET account = 'main/bob' WHERE seq = 3",
+        "UPDATE entries SET account = 2 WHERE seq = 3",
         "3",
     ),
-    "an open call has an account and a living owner": ("UPDATE calls SET owner = 'gone' WHERE id = 'open'", "open"),
+    "a call has an account unless it was refused": ("UPDATE calls SET payer = NULL WHERE id = 'open'", "open"),
+    "an open call has a living owner": ("UPDATE calls SET owner = 'gone' WHERE id = 'open'", "open"),
+    "entries without a call are what pruned calls were charged": (
+        "DELETE FROM calls WHERE id = 'settled'",
+        f"1 {strftime('%Y-%m', gmtime())}",
+    ),
+    "entries without a call are what pruned calls were given back": ("DELETE FROM calls WHERE id = 'refunded'", "1"),
 }
 
 
@@ -83,8 +90,7 @@ async def test_an_entry_nobody_accounts_for_breaks_the_balance(path: Path) -> No
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(
             "INSERT INTO entries (op_ref, account, grant_id, kind, points, balance_after, at)"
-            " VALUES ('forged', ?, 1, 'grant', 5, 60, 1)",
-            (USER,),
+            " VALUES ('forged', 1, 1, 'grant', 5, 60, 1)"
         )
     async with read_only(path) as reader:
         broken = {violation.invariant for violation in await reader.verify()}

@@ -90,9 +90,9 @@ def _calls() -> None:
     op.create_table(
         "calls",
         sa.Column("id", sa.Text, primary_key=True),
-        *_asked(),
-        *_points(),
-        *_answered(),
+        *asked(),
+        *points(),
+        *answered(),
         sa.Column("created_at", Int, nullable=False),
         sa.Column("closed_at", Int),
         sa.CheckConstraint("state IN ('open', 'closed', 'refused')", name="state"),
@@ -108,7 +108,7 @@ def _calls() -> None:
     op.create_index("ix_calls_account", "calls", ["account", "created_at"])
 
 
-def _asked() -> tuple[sa.Column[str], ...]:
+def asked() -> tuple[sa.Column[str], ...]:
     return (
         sa.Column("account", sa.Text, nullable=False),
         sa.Column("namespace", sa.Text, nullable=False),
@@ -128,7 +128,7 @@ def _asked() -> tuple[sa.Column[str], ...]:
     )
 
 
-def _points() -> tuple[sa.Column[int], ...]:
+def points() -> tuple[sa.Column[int], ...]:
     return (
         sa.Column("points_held", Int, nullable=False, server_default="0"),
         sa.Column("points_if_unknown", Int, nullable=False, server_default="0"),
@@ -139,7 +139,7 @@ def _points() -> tuple[sa.Column[int], ...]:
     )
 
 
-def _answered() -> tuple[sa.Column[str] | sa.Column[int], ...]:
+def answered() -> tuple[sa.Column[str] | sa.Column[int], ...]:
     return (
         sa.Column("owner", sa.Text),
         sa.Column("policy_version", sa.Text, nullable=False),
