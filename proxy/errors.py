@@ -141,6 +141,10 @@ class UpstreamError(OrchError):
         self.retry_after_s = retry_after_s
 
 
+CONTEXT_EXCEEDED = "context_length_exceeded"
+"""Reason of an UpstreamRejected that a model with a larger context window may answer; OpenAI's own code."""
+
+
 class UpstreamRejected(UpstreamError):
     reason = "upstream_rejected"
     movable = False

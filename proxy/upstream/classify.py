@@ -11,6 +11,7 @@ from typing import Any
 
 from proxy.dialect.body import NotJson, decode
 from proxy.errors import (
+    CONTEXT_EXCEEDED,
     UpstreamError,
     UpstreamLimited,
     UpstreamRefused,
@@ -24,8 +25,8 @@ MESSAGE_CHARS_MAX = 2_000
 DETAIL_DEPTH_MAX = 8
 WORD_CHARS_MAX = 200
 BODY_BYTES_MAX = 64 * 1024
+SECRET_CHARS_MIN = 4  # a shorter header of the operator's ("1", "eu") is no secret, and is in too many words
 
-CONTEXT_EXCEEDED = "context_length_exceeded"
 QUOTA_EXHAUSTED = "upstream_quota_exhausted"
 ANSWER_TOO_LARGE = "answer_too_large"  # asked again it would be as large
 
@@ -65,7 +66,7 @@ _URL_TAIL = re.compile(r"(https?://)(?:[^\s/@\"']*@)?([^\s?#\"'<>]*)[?#][^\s\"'<
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """``text`` without the given secrets, without what looks like a key, and without the query of any URL."""
     for secret in secrets:
-        if secret:
+        if len(secret) >= SECRET_CHARS_MIN:
             text = text.replace(secret, "[redacted]")
     return _SECRETS.sub("[redacted]", _URL_TAIL.sub(r"\1\2", text))
 

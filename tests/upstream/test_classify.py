@@ -196,6 +196,13 @@ def test_no_key_and_no_query_is_left_in_any_text() -> None:
     assert "https://x.test/a" in everything
 
 
+def test_a_header_of_a_letter_is_no_secret_and_costs_no_error_its_meaning() -> None:
+    body = said("This model's maximum context length is 8 tokens.")
+    error = classify(400, {}, body, provider="openai", secrets=["e", "8", "sk-canary"])
+    assert error.reason == "context_length_exceeded"
+    assert error.message == "OpenAI API error: 400 - This model's maximum context length is 8 tokens."
+
+
 def test_redact_leaves_ordinary_words_alone() -> None:
     text = "The task-based model asked for disk-usage at https://docs.test/errors; sketch it."
     assert redact(text, ["", "absent"]) == text
