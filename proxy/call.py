@@ -105,6 +105,10 @@ class Attempt:
     repeatable: bool = True
 
 
+CANCELLED = "cancelled"
+"""The ``error`` of an attempt that we cut while its client was still there: for its silence, or at our shutdown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """A model that may answer and its price in points."""
@@ -200,6 +204,10 @@ class Part(Enum):
     CONTENT = "content"
     USAGE = "usage"  # the chunk with empty choices and the usage
     DONE = "done"  # data: [DONE]
+
+
+CONTENT_PARTS = (Part.CONTENT, Part.BODY)
+"""What makes a reply ``started``."""
 
 
 @dataclass(frozen=True, slots=True)

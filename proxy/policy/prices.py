@@ -106,9 +106,6 @@ class PriceList(Settings):
         """What a call on ``model`` may be downgraded to: configured chat models that cost less, best first."""
         return self._cheaper(action, self.class_of(model, models), models)
 
-    def plan(self, name: str) -> Plan:
-        return self.plans[name]
-
     def opening(self) -> Opening:
         """What an account is opened with on its first call."""
         return Opening(self.default_plan, self.plans[self.default_plan].grant)

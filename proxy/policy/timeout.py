@@ -8,11 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from proxy.call import Call, Chunk, Cut, Handler, Head, Outcome, Part, Reply
+from proxy.call import CONTENT_PARTS, Call, Chunk, Cut, Handler, Head, Outcome, Reply
 from proxy.errors import UpstreamBroke, UpstreamError, UpstreamTimeout
 from proxy.policy.base import PolicyBase
-
-_CONTENT = (Part.CONTENT, Part.BODY)
 
 
 class Timeout(PolicyBase):
@@ -70,7 +68,7 @@ class _Listening:
         await self._reply.open(head)
 
     async def send(self, chunk: Chunk) -> None:
-        self.started = self.started or chunk.part in _CONTENT
+        self.started = self.started or chunk.part in CONTENT_PARTS
         self._pause()
         await self._reply.send(chunk)
         self._listen()

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from proxy.call import Attempt, Deployment
+from proxy.call import CANCELLED, Attempt, Cut, Deployment
+from proxy.errors import CONTEXT_EXCEEDED, UpstreamRejected
 
-FAILURES_MAX = 5  # in a row; one more and the breaker opens
+FAILURES_MAX = 5  # in a row open the breaker
 COOLDOWN_S = 1.0  # of the first opening; it doubles with each failed probe
 COOLDOWN_S_MAX = 30.0
 LIMITED_S_MAX = 60.0  # a provider's Retry-After is believed up to here
@@ -17,9 +18,9 @@ PROBE_S_MAX = 120.0  # a probe nobody heard of again no longer keeps others out
 ENTRIES_MAX = 10_000
 
 # The deployment did its part: it judged the request.
-_ANSWERED = frozenset({None, "upstream_rejected", "context_length_exceeded"})
+_ANSWERED = frozenset({None, UpstreamRejected.reason, CONTEXT_EXCEEDED})
 # We cut the attempt, or its client did: nothing is known of the deployment.
-_CUT = frozenset({"cancelled", "gone", "deadline", "stalled"})
+_CUT = frozenset({CANCELLED, *(cut.value for cut in Cut)})
 
 
 class State(StrEnum):

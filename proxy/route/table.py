@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from proxy.call import Attempt, Deployment, Model, Needs
+from proxy.call import CANCELLED, Attempt, Deployment, Model, Needs
 from proxy.route.budget import RepeatBudget
 from proxy.route.health import Health
 
@@ -42,7 +42,7 @@ class Table:
         One that was cut by us pays nothing: if the upstream's silence was why, it is reported once more, as what it was.
         """
         self._health.record(attempt)
-        if attempt.ended_at is not None and attempt.error != "cancelled":
+        if attempt.ended_at is not None and attempt.error != CANCELLED:
             self._budget.called()
 
     def may_repeat(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.call import (
+    CONTENT_PARTS,
     Account,
     Attempt,
     Call,
@@ -60,7 +61,7 @@ class Collected:
 
     async def send(self, chunk: Chunk) -> None:
         self.chunks.append(chunk)
-        if chunk.part in (Part.CONTENT, Part.BODY):
+        if chunk.part in CONTENT_PARTS:
             self.content.set()
 
 

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 from proxy.dialect.body import dump
 from proxy.testing.shapes import Json, completion, default_stream, embeddings
+from proxy.upstream.port import CALL_ID_HEADER
 
 Step = Callable[["Exchange"], Awaitable[None]]
 Script = Sequence[Step]
@@ -52,7 +53,7 @@ class Received:
 
     @property
     def call_id(self) -> str | None:
-        return self.headers.get("x-orch-call-id")
+        return self.headers.get(CALL_ID_HEADER)
 
     @property
     def body(self) -> Any:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 
-from proxy.call import Chunk, Cut, Head, Part, Reply, Trace
+from proxy.call import CONTENT_PARTS, Chunk, Cut, Head, Reply, Trace
 from proxy.errors import UpstreamUnavailable
 
 PRELUDE_BYTES_MAX = 64 * 1024
-
-_CONTENT = frozenset({Part.CONTENT, Part.BODY})
 
 
 class Gate:
@@ -42,7 +40,7 @@ class Gate:
         """Pass the chunk on, or keep it. Raises UpstreamUnavailable when a prelude outgrows PRELUDE_BYTES_MAX."""
         if self.started:
             return await self._reply.send(chunk)
-        if chunk.part in _CONTENT:
+        if chunk.part in CONTENT_PARTS:
             return await self._start(chunk)
         return self._keep(chunk)
 

@@ -12,14 +12,14 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.call import Operation
+from proxy.config.providers import provider_of
 from proxy.config.settings import Limits, UpstreamSettings
-from proxy.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable
+from proxy.errors import UpstreamError, UpstreamUnavailable
 from proxy.upstream.litellm_answer import DONE, Events, completion_json, embeddings_json
 from proxy.upstream.litellm_errors import Where, translated
 from proxy.upstream.litellm_library import Library, load_library
 from proxy.upstream.litellm_request import fitted, openai_arguments, with_output_cap
-from proxy.upstream.port import Take, UpstreamRequest
-from proxy.upstream.providers import provider_of
+from proxy.upstream.port import CALL_ID_HEADER, Take, UpstreamRequest
 
 # LiteLLM's own deadline, far above the call's: the chain owns deadlines, and LiteLLM's count differently per provider.
 TIMEOUT_CALLS = 3.0
@@ -27,7 +27,6 @@ TIMEOUT_CALLS = 3.0
 # Sent where the operator names a server and no key: LiteLLM would take the real provider's key from the environment.
 NO_KEY = "none"
 
-CALL_ID_HEADER = "x-orch-call-id"
 OPENAI_PROTOCOL = frozenset({"openai", "azure", "custom_openai"})
 
 # What operators write after the host, by habit from OpenAI's; LiteLLM adds the whole path itself.
@@ -40,7 +39,7 @@ class LitellmUpstream:
     def __init__(self, name: str, settings: UpstreamSettings, limits: Limits) -> None:
         self._settings = settings
         self._limits = limits
-        self._provider = provider_of(name, settings)
+        self._provider = provider_of(settings, name)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._key = key or (NO_KEY if settings.base_url else None)
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
@@ -67,10 +66,10 @@ class LitellmUpstream:
         if request.operation is Operation.EMBEDDINGS:
             answer = await attempt.embed(arguments)
             raw = embeddings_json(answer, request.model, encoding_format=request.body.get("encoding_format"))
-            return await take(self._bounded(raw))
+            return await take(raw)
         answer = await attempt.complete(arguments)
         if not request.stream:
-            return await take(self._bounded(completion_json(answer, request.model)))
+            return await take(completion_json(answer, request.model))
         try:
             await attempt.relay(answer, Events(request.model), take)
         finally:
@@ -127,12 +126,6 @@ class LitellmUpstream:
     def _supported(self, library: Library, request: UpstreamRequest) -> list[str]:
         known = library.litellm.get_supported_openai_params(model=request.model, custom_llm_provider=self._provider)
         return known or []
-
-    def _bounded(self, raw: bytes) -> bytes:
-        if len(raw) > self._limits.answer_bytes_max:
-            message = f"the answer is larger than {self._limits.answer_bytes_max} bytes (limits.answer_bytes_max)"
-            raise UpstreamRefused(message, reason="answer_too_large")
-        return raw
 
 
 class _Attempt:

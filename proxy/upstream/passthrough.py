@@ -19,7 +19,7 @@ from proxy.dialect.body import dump
 from proxy.dialect.sse import EventTooLarge, Framer
 from proxy.errors import ConfigError, Problem, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
 from proxy.upstream.classify import ANSWER_TOO_LARGE, BODY_BYTES_MAX, classify, classify_object, error_object, redact
-from proxy.upstream.port import Take, UpstreamRequest
+from proxy.upstream.port import CALL_ID_HEADER, Take, UpstreamRequest
 from proxy.upstream.providers import display_of
 
 ERROR_BODY_S = 5.0  # how long the body of an error may take; the status says most of it
@@ -119,7 +119,7 @@ class Passthrough:
 
     async def _dial(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         body = dump(request.body)
-        headers = {"x-orch-call-id": request.call_id, "content-length": str(len(body))}
+        headers = {CALL_ID_HEADER: request.call_id, "content-length": str(len(body))}
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         with self._translated():
             return await self._session.post(

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from proxy.call import Body, Operation
 
+CALL_ID_HEADER = "x-orch-call-id"
+"""Carries the call's id to the provider, so that its logs and our records can be laid side by side."""
+
 Take = Callable[[bytes], Awaitable[None]]
 """Takes one whole SSE event with its blank line, exactly as received; or, not streamed, the whole JSON body once."""
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.config import providers
-from proxy.config.settings import UpstreamSettings
-
 DISPLAY: Mapping[str, str] = MappingProxyType(
     {
         "openai": "OpenAI",
@@ -41,8 +38,3 @@ DISPLAY: Mapping[str, str] = MappingProxyType(
 def display_of(provider: str) -> str:
     """What people call the provider; its own name when we do not know it."""
     return DISPLAY.get(provider, provider)
-
-
-def provider_of(name: str, settings: UpstreamSettings) -> str:
-    """The provider of the upstream called ``name``."""
-    return providers.provider_of(settings, name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from proxy.call import Attempt, Call, Chunk, Cut, Deployment, Head, Model, Outcome, Part, Routes, Usage
+from proxy.call import CANCELLED, Attempt, Call, Chunk, Cut, Deployment, Head, Model, Outcome, Part, Routes, Usage
 from proxy.config.settings import Limits
 from proxy.dialect.answer import Answer, NotAnAnswer, Progress, read_answer, without_empty_reasons
 from proxy.dialect.request import choices
@@ -25,7 +25,6 @@ from proxy.upstream.providers import display_of
 TAIL_WAIT_S = 5.0  # a complete answer waits this long for its usage and [DONE], then it is over
 END_WAIT_S = 0.25  # after [DONE] this long for the end of the body, so that the connection can be kept
 
-CANCELLED = "cancelled"  # an attempt cut by us while the client was still there
 ADAPTER_FAILED = "adapter_failed"  # an adapter raised something that is not an UpstreamError: a defect of ours
 
 
