@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import (
+    CONTEXT_EXCEEDED,
     UpstreamError,
     UpstreamLimited,
     UpstreamRefused,
@@ -18,7 +19,6 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.upstream.classify import (
-    CONTEXT_EXCEEDED,
     MESSAGE_CHARS_MAX,
     QUOTA_EXHAUSTED,
     RETRY_AFTER_S_MAX,
