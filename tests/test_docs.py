@@ -20,7 +20,7 @@ from proxy.config import Loaded, NotLoaded, load
 from proxy.config.providers import PROVIDERS
 from proxy.dialect import request
 from proxy.edge import errors, headers
-from proxy.edge.access import ACCESS, Rule
+from proxy.edge.access import ACCESS, Keyless, Rule
 from proxy.policy.charge import Tariff
 from proxy.policy.prices import PriceList
 from tests.docs_reading import (
@@ -146,9 +146,10 @@ def test_the_config_in_the_readme_is_short() -> None:
 
 def keys_of(rule: Rule) -> str:
     """Whose keys a route takes, as the documentation says it."""
-    if rule.who == "public":
+    if rule.keyless is Keyless.ANYBODY:
         return "none"
-    return "any" if set(rule.who) == set(Role) else ", ".join(role for role in Role if role in rule.who)
+    roles = "any" if set(rule.who) == set(Role) else ", ".join(role for role in Role if role in rule.who)
+    return f"none from near, else {roles}" if rule.keyless is Keyless.NEAR else roles
 
 
 def test_the_endpoints_are_those_that_are_served_to_whom_they_are() -> None:

@@ -33,18 +33,23 @@ class Door(StrEnum):
     BOTH = "both"
 
 
-Who = Mapping[Role, Whose] | Literal["public"]
-"""Which roles may, each about whose rows; ``public``: whoever can connect, without a key."""
+class Keyless(StrEnum):
+    """Who may ask without a key."""
+
+    NOBODY = "nobody"
+    NEAR = "near"  # whoever is on this machine, unless the operator says otherwise
+    ANYBODY = "anybody"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One route: ``name`` is its endpoint's and its operation's in ``/openapi.json``."""
+    """One route: ``name`` is its endpoint's and its operation's in ``/openapi.json``; ``who`` may, each about whose rows."""
 
     name: str
     method: Literal["GET", "POST"]
     path: str
-    who: Who
+    who: Mapping[Role, Whose]
+    keyless: Keyless = Keyless.NOBODY
     door: Door = Door.MAIN
 
 
@@ -71,15 +76,16 @@ ACCESS: Sequence[Rule] = (
     Rule("model", "GET", "/v1/models/{id:path}", _ANY_KEY),
     Rule("call", "GET", "/v1/calls/{id}", _EACH_WHAT_IS_ITS),
     Rule("energy", "GET", "/v1/energy", _EACH_WHAT_IS_ITS),
-    Rule("metrics", "GET", "/metrics", "public", Door.BOTH),  # its endpoint asks for an admin key itself, but for loopback
-    Rule("live", "GET", "/livez", "public", Door.BOTH),
-    Rule("live_too", "GET", "/health/liveliness", "public", Door.BOTH),
-    Rule("ready", "GET", "/readyz", "public", Door.BOTH),
-    Rule("ready_too", "GET", "/health/readiness", "public", Door.BOTH),
+    Rule("metrics", "GET", "/metrics", _OPERATOR, Keyless.NEAR, Door.ADMIN),
+    Rule("live", "GET", "/livez", _ANY_KEY, Keyless.ANYBODY, Door.BOTH),
+    Rule("live_too", "GET", "/health/liveliness", _ANY_KEY, Keyless.ANYBODY, Door.BOTH),
+    Rule("ready", "GET", "/readyz", _ANY_KEY, Keyless.ANYBODY, Door.BOTH),
+    Rule("ready_too", "GET", "/health/readiness", _ANY_KEY, Keyless.ANYBODY, Door.BOTH),
 )
 
-PUBLIC = frozenset(rule.path for rule in ACCESS if rule.who == "public")
-"""The paths that need no key. Everything else does, whether it is served or not."""
+PUBLIC = frozenset(rule.path for rule in ACCESS if rule.keyless is Keyless.ANYBODY)
+NEAR = frozenset(rule.path for rule in ACCESS if rule.keyless is Keyless.NEAR)
+"""The paths that need no key, or none from near. Every other path needs one, whether it is served or not."""
 
 
 def served_at(door: Door | None) -> Sequence[Rule]:
@@ -89,9 +95,7 @@ def served_at(door: Door | None) -> Sequence[Rule]:
 
 def reach(principal: Principal, rule: Rule) -> Reach:
     """The rows this caller may see or change by this route. Raises Forbidden when the route is not for it."""
-    assert rule.who != "public", "a public route has no caller"
-    whose = rule.who.get(principal.role)
-    match whose:
+    match rule.who.get(principal.role):
         case None:
             raise Forbidden(_refusal(principal, rule.who))
         case Whose.ALL:

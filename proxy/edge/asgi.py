@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.call import Operation, Trace
-from proxy.edge.access import PUBLIC
+from proxy.edge.access import NEAR, PUBLIC
 from proxy.edge.build import draft
 from proxy.edge.context import Context, keep, known
 from proxy.edge.errors import failure
@@ -26,6 +26,7 @@ from proxy.edge.identify import credentials
 from proxy.edge.ids import uuid7
 from proxy.edge.receive import ClientGone
 from proxy.edge.reply import send_failure
+from proxy.edge.scrape import is_near
 from proxy.errors import NotFound, OrchError, Overloaded, WrongMethod
 from proxy.telemetry.port import REQUEST_ID
 
@@ -73,12 +74,18 @@ class Guard:
         """Find out who calls, then whether the request is one at all: what a known caller got wrong is recorded."""
         received_at = time.monotonic()
         headers = request_headers(scope["headers"])
-        if scope["path"] not in PUBLIC:
+        if self._needs_key(scope):
             principal = await self._gateway.keys.principal(credentials(headers))
             trace = Trace(received_at, headers.get("traceparent"))
             found = Context(request_id=request_id, principal=principal, headers=headers, trace=trace)
             keep(scope, found)
         check_once(scope["headers"])
+
+    def _needs_key(self, scope: Scope) -> bool:
+        if scope["path"] not in NEAR:
+            return scope["path"] not in PUBLIC
+        public = self._gateway.metrics_public
+        return not (is_near(scope) if public is None else public)
 
     async def _refuse(self, error: OrchError, scope: Scope, answer: Answer) -> None:
         if answer.started:

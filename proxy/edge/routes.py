@@ -9,9 +9,9 @@ from starlette.routing import Route, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.call import Operation
-from proxy.edge.access import ACCESS, Rule, reach
+from proxy.edge.access import ACCESS, Keyless, Rule, reach
 from proxy.edge.calls import CallEndpoint
-from proxy.edge.context import context, keep
+from proxy.edge.context import keep, known
 from proxy.edge.gateway import Gateway
 from proxy.edge.reads import Reads
 from proxy.edge.scrape import Scrape
@@ -55,7 +55,10 @@ def endpoints(gateway: Gateway) -> Endpoints:
 
 
 class Admission:
-    """One path: lets the request through to the endpoint of its method if the rule lets its caller, who is known by now."""
+    """One path: lets a request through to the endpoint of its method if the rule lets its caller.
+
+    The guard has found out who calls; that nobody does, only where none is needed.
+    """
 
     def __init__(self, by_method: Mapping[str, tuple[Rule, ASGIApp]]) -> None:
         self._by_method = by_method
@@ -63,7 +66,8 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         rule, endpoint = self._by_method[method]
-        if rule.who != "public":
-            ctx = context(scope)
-            keep(scope, replace(ctx, reach=reach(ctx.principal, rule)))
+        caller = known(scope)
+        if caller is not None:
+            keep(scope, replace(caller, reach=reach(caller.principal, rule)))
+        assert caller is not None or rule.keyless is not Keyless.NOBODY
         await endpoint(scope, receive, send)
