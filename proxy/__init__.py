@@ -9,9 +9,10 @@ The folders follow the way of a call::
     upstream/   the terminal handler: passthrough (OpenAI-compatible), litellm (every other provider), mock
     journal/    ledger and records: reserve, then settle or void, exactly once
 
-Around it: ``call.py`` (the nouns), ``errors.py`` (what can go wrong), ``app.py`` (the composition root), ``config/`` (YAML to
-live policies), ``dialect/`` (pure: SSE framing, JSON, usage, the API's shapes), ``cli/`` (the command ``orch``) and
-``testing.py`` (public fakes and the scripted upstream).
+Around it: ``call.py`` (the nouns), ``errors.py`` (what can go wrong), ``keys.py`` (who calls), ``app.py`` (the composition
+root), ``server.py`` (the process around it), ``config/`` (YAML to live policies), ``dialect/`` (pure: SSE framing, JSON, usage,
+the API's shapes), ``telemetry/`` (what is told of calls), ``cli/`` (the command ``orch``) and ``testing/`` (public fakes and the
+scripted upstream).
 
 Imports point one way, ``edge -> chain -> policy -> call <- ports``; ``tests/test_house.py`` checks it.
 """

@@ -13,15 +13,14 @@ from proxy.edge.identify import USER_HEADER, payer, workspace
 from proxy.edge.live import Version
 from proxy.edge.reply import BodyReply
 from proxy.errors import BadRequest
-
-USER_CHARS_MAX = 200
+from proxy.keys import NAME_CHARS_MAX
 
 _SWITCH: Mapping[str, bool] = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
 def draft(ctx: Context, version: Version, operation: Operation) -> Call:
     """A call of which only its caller is known; what is refused before its body is understood is recorded with it."""
-    user = ctx.principal.user or ctx.headers.get(USER_HEADER, "")[:USER_CHARS_MAX]
+    user = ctx.principal.user or ctx.headers.get(USER_HEADER, "")[:NAME_CHARS_MAX]
     return Call(
         id=ctx.request_id,
         principal=ctx.principal,

@@ -39,7 +39,7 @@ def payer(principal: Principal, *, header: str | None, body_user: str | None) ->
             assert principal.user is not None
             if header is not None and header != principal.user:
                 raise Forbidden(
-                    f"This key belongs to another user than {header!r}. Use that user's key or a service key."
+                    f"This key belongs to another user than {header[:100]!r}. Use that user's key or a service key."
                 )
             return Account(principal.namespace, principal.user)
         case Role.SERVICE:
@@ -52,7 +52,7 @@ def workspace(principal: Principal, named: str | None) -> str | None:
     """The workspace of a call: the key's own, else the one named."""
     if principal.workspace is None or named is None or named == principal.workspace:
         return named if principal.workspace is None else principal.workspace
-    raise Forbidden(f"This key belongs to another workspace than {named!r}. Leave metadata.workspace_id out.")
+    raise Forbidden(f"This key belongs to another workspace than {named[:100]!r}. Leave metadata.workspace_id out.")
 
 
 def _named(header: str | None, body_user: str | None) -> str:

@@ -42,6 +42,9 @@ def test_a_user_key_pays_for_its_user_whatever_the_body_says() -> None:
 def test_a_user_key_may_not_name_another_user() -> None:
     with pytest.raises(Forbidden, match="another user"):
         payer(USER, header="ben", body_user=None)
+    with pytest.raises(Forbidden) as refused:
+        payer(USER, header="b" * 10_000, body_user=None)
+    assert len(refused.value.message) < 300, "what was sent is repeated in part only"
 
 
 def test_a_service_key_names_the_user_by_header_or_body() -> None:
