@@ -40,6 +40,7 @@ from proxy.route.health import Health
 from proxy.route.table import Table
 from proxy.tasks import beside
 from proxy.telemetry.audit import audit
+from proxy.telemetry.call_log import CallLog
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.observers import Observers
 from proxy.telemetry.state import Watched
@@ -91,7 +92,7 @@ async def opened(
             bodies=BodyBudget(loaded.config.limits.bodies_bytes_max),
             serving=serving,
             ready=store.healthy,
-            observer=Observers([metrics.calls]),
+            observer=Observers([metrics.calls, CallLog()]),
             metrics=metrics.exposition(assembly.watched(database, serving)),
             metrics_public=loaded.config.metrics.public,
         )

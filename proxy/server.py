@@ -17,12 +17,13 @@ import uvicorn
 import uvloop
 
 from proxy import __version__
-from proxy.app import Running, opened
+from proxy.app import Load, Running, opened
 from proxy.config import Loaded, is_loopback, load, parse_listen
 from proxy.config.settings import Config
 from proxy.edge.protocol import TURNED_AWAY_MAX, receiver
 from proxy.errors import OrchError
 from proxy.tasks import beside
+from proxy.telemetry.logs import Logs, tell_of_loop_errors
 
 log = logging.getLogger("proxy")
 
@@ -38,22 +39,40 @@ class StartError(OrchError):
     reason = "cannot_start"
 
 
+class Crashed(OrchError):
+    """A bug of ours ended the process."""
+
+    reason = "internal_error"
+
+
 def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT. Raises OrchError when it cannot start."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change of the folder
-    loaded = load(config, environ)
+    logs = Logs(sys.stderr, environ)
+    logs.begin()
+
+    def read() -> Loaded:
+        loaded = load(config, environ)
+        logs.configured(loaded.config)
+        return loaded
+
+    loaded = read()
     allow_files(files_needed(loaded.config))
-    uvloop.run(_serve(loaded, config, listen=listen or loaded.config.server.listen, environ=environ))
+    try:
+        uvloop.run(_serve(loaded, read, listen=listen or loaded.config.server.listen, environ=environ))
+    except (OrchError, ExceptionGroup):
+        raise
+    except Exception as error:
+        log.critical("a bug of ours ended the proxy", exc_info=error)
+        raise Crashed(f"a bug of ours ended the proxy ({type(error).__name__}); the log says where") from None
 
 
-async def _serve(loaded: Loaded, config: Path | None, *, listen: str, environ: Mapping[str, str]) -> None:
+async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[str, str]) -> None:
     reload_asked = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    loop.set_exception_handler(tell_of_loop_errors)
     with contextlib.closing(claim(listen)) as claimed:
-        async with opened(
-            loaded, load=lambda: load(config, environ), environ=environ, reload_asked=reload_asked
-        ) as running:
+        async with opened(loaded, load=read, environ=environ, reload_asked=reload_asked) as running:
             await check_exposure(running, listen, environ)
             server = Server(server_config(running, drain_s=loaded.config.limits.drain_s))
             async with beside() as tasks:

@@ -19,7 +19,7 @@ class Metrics:
     """Counters by whom they are told: calls by the edge, commits by the journal's writer, versions by the app."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series beside each counter, of no use here
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, of no use here
         self._registry = CollectorRegistry()
         self.calls = CallMetrics(self._registry)
         self.journal = JournalMetrics(self._registry)

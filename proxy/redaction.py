@@ -1,0 +1,36 @@
+"""Redaction: takes secrets out of a text before anyone reads it: those that are known, and whatever is shaped like one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import orjson
+
+REDACTED = "[redacted]"
+SECRET_CHARS_MIN = 4
+"""A shorter value of the operator's ("1", "eu") is no secret, and is in too many words."""
+
+_SHAPES = re.compile(
+    r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=*-]{6,}"
+    r"|\b(?:sk|pk|rk|gsk|xai|nvapi|hf|ak)[-_][A-Za-z0-9*._-]{6,}"
+    r"|\bAIza[0-9A-Za-z_*-]{10,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
+)
+_URL_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@", re.IGNORECASE)
+_URL_TAIL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` without the given secrets, without what looks like a key, without credentials and queries of URLs."""
+    for secret in secrets:
+        if len(secret) >= SECRET_CHARS_MIN:
+            text = text.replace(secret, REDACTED)
+    if "://" in text:
+        text = _URL_TAIL.sub(r"\1", _URL_USER.sub(r"\1", text))
+    return _SHAPES.sub(REDACTED, text)
+
+
+def spellings(secret: str) -> tuple[str, ...]:
+    """The secret as it may stand in a text: as it is, and as JSON and ``repr`` write it."""
+    return tuple(dict.fromkeys((secret, orjson.dumps(secret).decode()[1:-1], repr(secret)[1:-1])))
