@@ -30,11 +30,14 @@ class CallEndpoint:
         gateway = self._gateway
         with (
             gateway.live.using().hold() as version,
-            gateway.serving.one(version.limits.calls_max),
+            gateway.serving.receiving(version.limits.calls_max),
             gateway.bodies.share() as share,
         ):
             raw = await read_body(scope, receive, limits=version.limits, share=share)
-            share.take(min(values(raw), version.limits.json_values_max) * VALUE_BYTES)
-            call = build(context(scope), version, self._operation, raw)
-            call = replace(call, reply=reply_for(call, send, version.limits))
-            await serve(call, version.handler, refused=gateway.note_refusal, receive=receive, observer=gateway.observer)
+            with gateway.serving.one(version.limits.calls_max):
+                share.take(min(values(raw), version.limits.json_values_max) * VALUE_BYTES)
+                call = build(context(scope), version, self._operation, raw)
+                call = replace(call, reply=reply_for(call, send, version.limits))
+                await serve(
+                    call, version.handler, refused=gateway.note_refusal, receive=receive, observer=gateway.observer
+                )

@@ -37,25 +37,40 @@ class Records(Protocol):
 
 
 class Serving:
-    """How many calls run now; over the cap a new one is refused before its body is read."""
+    """How many calls run now; ``idle`` is set while none runs and none is being received."""
 
     def __init__(self) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
         self.running = 0
+        self._present = 0
 
     @contextmanager
-    def one(self, calls_max: int) -> Iterator[None]:
-        if self.running >= calls_max:
-            raise Overloaded(f"{calls_max} calls are running already (calls_max). Try again shortly.")
-        self.running += 1
+    def receiving(self, calls_max: int) -> Iterator[None]:
+        """A request on its way in: refused while every place is taken, it takes none itself, or slow senders would fill them."""
+        self._check(calls_max)
+        self._present += 1
         self.idle.clear()
         try:
             yield
         finally:
-            self.running -= 1
-            if not self.running:
+            self._present -= 1
+            if not self._present:
                 self.idle.set()
+
+    @contextmanager
+    def one(self, calls_max: int) -> Iterator[None]:
+        """A call's place, from when its request is here until its answer is handed over."""
+        self._check(calls_max)
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    def _check(self, calls_max: int) -> None:
+        if self.running >= calls_max:
+            raise Overloaded(f"{calls_max} calls are running already (calls_max). Try again shortly.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

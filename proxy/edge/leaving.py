@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy.config.settings import Limits
 
-LINGER_BYTES_MAX = 1024 * 1024
+LINGER_BYTES_MAX = 8 * 1024 * 1024
 """What a client may still send after its last answer before its connection is no longer read."""
 
 TAKEN_BYTES_MIN = 1024 * 1024
