@@ -13,7 +13,7 @@ import yaml
 
 import proxy
 from proxy.config import load
-from proxy.edge.asgi import PUBLIC
+from proxy.edge.access import PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -130,7 +130,12 @@ def test_the_chart_renders_manifests_that_fit_the_schemas(tmp_path: Path) -> Non
     _passes(helm, "lint", "--strict", chart)
     values = tmp_path / "values.yaml"
     values.write_text("policies: {default.yaml: '- {kind: auth}', energy.yaml: 'actions: {}'}\n")
-    rendered = subprocess.run([helm, "template", "x", chart, "-f", values], capture_output=True, text=True, check=True)
+    rendered = subprocess.run(
+        [helm, "template", "x", chart, "--kube-version", KUBERNETES, "-f", values],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     (tmp_path / "all.yaml").write_text(rendered.stdout)
 
     _passes(validate, "--strict", "--kubernetes-version", KUBERNETES, str(tmp_path / "all.yaml"))
