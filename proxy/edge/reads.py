@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.call import Account, Model, Role
 from proxy.edge.context import context, reached
 from proxy.edge.gateway import Gateway
-from proxy.edge.headers import usd
 from proxy.edge.identify import USER_HEADER, payer
+from proxy.edge.shown import (
+    Alive,
+    CallShown,
+    EnergyShown,
+    ModelList,
+    ModelShown,
+    NotReady,
+    Ready,
+    Shown,
+    call_fields,
+)
 from proxy.errors import BadRequest, Forbidden, NotFound
 from proxy.journal.port import Balance
 from proxy.keys import check_namespace, check_user
@@ -29,7 +35,7 @@ class Reads:
     async def models(self, request: Request) -> Response:
         principal = context(request.scope).principal
         models = self._gateway.live.version.ports.routes.models.values()
-        return _json({"object": "list", "data": [_model(model) for model in models if may_use(principal, model.name)]})
+        return answer(ModelList(data=tuple(_model(model) for model in models if may_use(principal, model.name))))
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["id"]
@@ -40,7 +46,7 @@ class Reads:
                 reason="model_not_found",
                 param="model",
             )
-        return _json(_model(model))
+        return answer(_model(model))
 
     async def call(self, request: Request) -> Response:
         """One call, if the caller may see it."""
@@ -48,25 +54,25 @@ class Reads:
         row = await self._gateway.records.call(call_id)
         if row is None or not reached(request.scope).covers(namespace=row["namespace"], user=row["user_id"]):
             raise NotFound(f"No call {call_id[:100]!r} of yours.", reason="call_not_found")
-        return _json(_call(row))
+        return answer(CallShown.model_validate(call_fields(row)))
 
     async def energy(self, request: Request) -> Response:
         """The payer's balance and what each action costs now. An account that does not exist yet shows what it would open with."""
         account = _payer(request)
         assert reached(request.scope).covers(namespace=account.namespace, user=account.user)
         balance = await self._gateway.records.balance(account.id) or self._opening(account)
-        shown: dict[str, Any] = {
-            "object": "energy",
-            "user": account.user,
-            "plan": balance.plan,
-            "balance": balance.balance,
-            "held": balance.held,
-            "available": balance.available,
-        }
         version = self._gateway.live.version
-        if version.prices is not None:
-            shown |= version.prices.shown(available=balance.available, models=version.ports.routes.models)
-        return _json(shown)
+        prices = version.prices
+        costs = {} if prices is None else prices.shown(available=balance.available, models=version.ports.routes.models)
+        shown = EnergyShown(
+            user=account.user,
+            plan=balance.plan,
+            balance=balance.balance,
+            held=balance.held,
+            available=balance.available,
+            **costs,
+        )
+        return answer(shown)
 
     def _opening(self, account: Account) -> Balance:
         prices = self._gateway.live.version.prices
@@ -77,13 +83,13 @@ class Reads:
 
     async def live(self, request: Request) -> Response:
         """The process serves. Touches neither store nor provider."""
-        return _json({"status": "alive"})
+        return answer(Alive())
 
     async def ready(self, request: Request) -> Response:
         """The process can take calls: started, and its store takes writes."""
         if await self._gateway.ready():
-            return _json({"status": "ready", "policy": self._gateway.live.version.ports.policy_version})
-        return _json({"status": "not ready", "reason": "the store does not take writes"}, status=503)
+            return answer(Ready(policy=self._gateway.live.version.ports.policy_version))
+        return answer(NotReady(reason="the store does not take writes"), status=503)
 
 
 def _payer(request: Request) -> Account:
@@ -106,50 +112,9 @@ def _one(name: str, given: list[str]) -> str | None:
     return given[0] if given else None
 
 
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
+def answer(shown: Shown, *, status: int = 200) -> Response:
+    return Response(shown.model_dump_json(), status_code=status, media_type="application/json")
 
 
-def _model(model: Model) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.deployments[0].provider}
-
-
-_AS_STORED = (
-    "id",
-    "state",
-    "how",
-    "operation",
-    "action",
-    "requested_model",
-    "model",
-    "downgraded_from",
-    "provider",
-    "upstream",
-    "error",
-    "policy_version",
-    "price_version",
-    "created_at",
-    "closed_at",
-    "first_content_ms",
-    "duration_ms",
-)
-
-
-def _call(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown: dict[str, Any] = {"object": "call"} | {name: row[name] for name in _AS_STORED}
-    cost = row["cost_nanousd"]
-    shown["energy"] = {
-        "held": row["points_held"] if row["state"] == "open" else 0,
-        "charged": row["points_charged"],
-        "refunded": row["points_refunded"],
-    }
-    shown["cost_usd"] = None if cost is None else usd(cost)
-    shown["usage"] = {
-        "input_tokens": row["input_tokens"],
-        "output_tokens": row["output_tokens"],
-        "cached_input_tokens": row["cached_input_tokens"],
-        "estimated": bool(row["usage_estimated"]),
-    }
-    attempts = row["attempts"]
-    shown["attempts"] = orjson.loads(attempts) if attempts else []
-    return shown
+def _model(model: Model) -> ModelShown:
+    return ModelShown(id=model.name, owned_by=model.deployments[0].provider)
