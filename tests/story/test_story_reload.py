@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -255,6 +257,22 @@ async def test_sighup_reads_again_what_has_not_changed(tmp_path: Path, upstream:
             served.child.send(signal.SIGHUP)
             await served.child.err.said(r"policies/energy\.yaml:1:10 ", since=seen)
         assert (await ask(client)).status_code == 200
+
+
+async def test_an_edit_that_the_store_could_not_take_goes_live_by_sighup(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    async with proxy(tmp_path, upstream) as (served, client):
+        before = await version(client)
+        with contextlib.closing(sqlite3.connect(served.database, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            write(tmp_path, costing(4))
+            await served.child.err.said("configuration not applied, the last good one goes on: .*SIGHUP")
+        assert await version(client) == before
+
+        served.child.send(signal.SIGHUP)
+        await other_than(client, before)
+        assert (await ask(client)).headers["x-orch-energy-charged"] == "4"
 
 
 async def test_what_needs_a_restart_is_said_and_the_rest_of_the_edit_goes_live(
