@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 import proxy
 from proxy.config.environment import Environment
@@ -24,10 +24,11 @@ class Files:
     stamps: dict[Path, str | None] = field(default_factory=dict)
 
     def exists(self, path: Path) -> bool:
-        """Whether there is a file to read. One that cannot be looked at counts as there: ``read`` tells why it is not."""
+        """Whether there is a file to read. What stands in its place, or cannot be looked at, counts: ``read`` tells why."""
         self.stamps.setdefault(path, None)
         try:
-            return S_ISREG(path.stat().st_mode)
+            mode = path.stat().st_mode
+            return S_ISREG(mode) or S_ISDIR(mode)  # a mount of a file that is not there makes a directory of it
         except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
             return False
         except OSError:
@@ -40,7 +41,7 @@ class Files:
             raw = _bytes(path)
         except OSError as error:
             self.stamps[path] = None
-            self.problems.append(Problem(file, 1, 1, "", f"cannot be read: {error.strerror or 'unknown error'}"))
+            self.problems.append(Problem(file, 1, 1, "", _unreadable(error)))
             return None
         self.stamps[path] = _digest(raw)
         text = decode(raw, file, self.problems)
@@ -72,6 +73,12 @@ def packaged_policies() -> Path:
     package = Path(proxy.__file__).parent
     packaged = package / "_policies"
     return (packaged if packaged.is_dir() else package.parent / "policies") / "default.yaml"
+
+
+def _unreadable(error: OSError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "is a directory: a file is needed here"
+    return f"cannot be read: {error.strerror or 'unknown error'}"
 
 
 def _bytes(path: Path) -> bytes:

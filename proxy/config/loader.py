@@ -86,13 +86,15 @@ class _Loading:
 
     def load(self, path: Path | None) -> Loaded:
         folder = (path or Path(CONFIG)).absolute().parent
-        root = self._root(path)
+        root = read_root(path, self.files)
         config = validate(Config, root, self.files.problems) if root else None
-        chain = self._chain(root, folder)
+        chain = read_policies(root, folder, self.files)
+        if chain and chain.packaged and self.files.stamps.get(folder / CONFIG):
+            self.hints.append(f"no {POLICIES} beside {CONFIG}: using the policies that come with the package")
         # The catalog is large: it lives for this load only, and only if something asks for it.
         offer = self._offer(config, root, cache(Catalog.read)) if config and root else None
-        if chain and offer:
-            chain.check(offer.models, self.files.problems)
+        if chain and offer and root:
+            chain.check(offer.models, root, self.files.problems)
         if self.files.problems or config is None or chain is None or offer is None:
             raise _Unusable
         written_out = {"upstreams": dict(offer.upstreams), "store": store_below(config.store, folder)}
@@ -104,42 +106,41 @@ class _Loading:
             price_version=chain.price_version,
             files=chain.texts,
             stamps=self.files.stamps,
-            hints=(*self.hints, *offer.hints),
+            hints=(*chain.hints, *self.hints, *offer.hints),
         )
-
-    def _root(self, path: Path | None) -> Node | None:
-        """The config file's tree; an empty mapping where there is no such file and none was asked for."""
-        empty = Node(Place(CONFIG, 1, 1), {})
-        if path is None and not self.files.exists(Path(CONFIG).absolute()):
-            return empty
-        read = self.files.read((path or Path(CONFIG)).absolute())
-        if read is None:
-            return None
-        _, root = read
-        return replace(root, value={}) if root.value is None and not root.refused else root
-
-    def _chain(self, root: Node | None, folder: Path) -> Chain | None:
-        written = child(root, "policies") if root else None
-        if written and (written.refused or not isinstance(written.value, str)):
-            return None  # noted already
-        name = str(written.value) if written else POLICIES
-        path = folder / name
-        if self.files.exists(path):
-            return read_chain(path, self.files)
-        if Path(name) == Path(POLICIES):
-            self._hint_packaged(folder)
-            return read_chain(packaged_policies(), self.files)
-        assert root
-        message = "no such file: correct the path, which starts at this file's folder"
-        self.files.problems.append(problem_at(place_of(root, ("policies",)), "policies", message))
-        return None
-
-    def _hint_packaged(self, folder: Path) -> None:
-        if self.files.stamps.get(folder / CONFIG):
-            self.hints.append(f"no {POLICIES} beside {CONFIG}: using the policies that come with the package")
 
     def _offer(self, config: Config, root: Node, catalog: Callable[[], Catalog]) -> Offer:
         return Offering(config, root, self.environ, catalog, self.files.problems).offer()
+
+
+def read_root(path: Path | None, files: Files) -> Node | None:
+    """The config file's tree; an empty mapping where there is no such file and none was asked for; None: noted why."""
+    empty = Node(Place(CONFIG, 1, 1), {})
+    if path is None and not files.exists(Path(CONFIG).absolute()):
+        return empty
+    read = files.read((path or Path(CONFIG)).absolute())
+    if read is None:
+        return None
+    _, root = read
+    return replace(root, value={}) if root.value is None and not root.refused else root
+
+
+def read_policies(root: Node | None, folder: Path, files: Files) -> Chain | None:
+    """The chain that the config file names, or the default one: beside it, else the package's; None: noted why."""
+    written = child(root, "policies") if root else None
+    if written and (written.refused or not isinstance(written.value, str)):
+        return None  # noted already
+    name = str(written.value) if written else POLICIES
+    path = folder / name
+    if files.exists(path):
+        return read_chain(path, files)
+    if Path(name) == Path(POLICIES):
+        found = read_chain(packaged_policies(), files)
+        return found and replace(found, packaged=True)
+    assert root
+    message = "no such file: correct the path, which starts at this file's folder"
+    files.problems.append(problem_at(place_of(root, ("policies",)), "policies", message))
+    return None
 
 
 def _ordered(files: Files) -> list[Problem]:

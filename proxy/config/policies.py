@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION_CHARS = 12
 PRICES = "prices"  # the field of a policy that holds a price list
+FREE_HINT = "calls are free: no energy policy in the chain; `- {kind: energy, prices: energy.yaml}` charges for them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +34,20 @@ class Chain:
     version: str
     price_version: str | None
     texts: Mapping[str, str]
+    packaged: bool = False  # it is the one that comes with the package
 
-    def check(self, models: Mapping[str, Model], problems: list[Problem]) -> None:
-        """Note what does not fit the models, and orders that cannot work."""
+    @property
+    def hints(self) -> tuple[str, ...]:
+        whole = [policy for policy in self.policies if policy]
+        return () if chainable.energy_prices(whole) else (FREE_HINT,)
+
+    def check(self, models: Mapping[str, Model], config: Node, problems: list[Problem]) -> None:
+        """Note what does not fit the models, there or in ``config`` (the tree of config.yaml), and orders that cannot work."""
         for at, policy in enumerate(self.policies):
             for location, message in policy.problems(models) if policy else ():
                 problems.append(self._problem(at, location, message))
+            for location, message in policy.misfits(models) if policy else ():
+                problems.append(problem_at(place_of(config, location), path_text(location), message))
         whole = [policy for policy in self.policies if policy]
         if len(whole) == len(self.policies):
             problems += [self._problem(at, (), message) for at, message in chainable.order_problems(whole, models)]

@@ -5,10 +5,12 @@ Policies and prices have files of their own. Every field's description is its re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from proxy.config.addresses import checked_base_url, checked_header, checked_listen, checked_secret, checked_store
 
@@ -44,6 +46,33 @@ class Settings(BaseModel):
     """Base of everything an operator writes: unknown keys are refused, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_guessed(cls, given: object) -> object:
+        """Pydantic would take ``no``, ``on`` and 1 for flags, and ``true`` for the number 1."""
+        if not isinstance(given, Mapping):
+            return given
+        takes = {name: _scalars(field.annotation) for name, field in cls.model_fields.items()}
+        return {name: _UNFIT if _guessed(value, takes.get(name, set())) else value for name, value in given.items()}
+
+
+_UNFIT = object()
+"""What no scalar field takes: it stands for a value that pydantic would have to guess at."""
+
+
+def _scalars(annotation: object) -> set[object]:
+    """Which of bool, int, float and Decimal a field takes, alone or in a union."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return {kind for part in get_args(annotation) for kind in _scalars(part)}
+    return {annotation} if annotation in (bool, int, float, Decimal) else set()
+
+
+def _guessed(value: object, takes: set[object]) -> bool:
+    """Whether a flag is neither true nor false (as text too: that is what a variable holds), or a number is one of them."""
+    if bool in takes and value is not None:
+        return str(value).lower() not in ("true", "false")
+    return isinstance(value, bool) and bool(takes)
 
 
 class Limits(Settings):

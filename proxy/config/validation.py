@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,28 +13,13 @@ from proxy.config.settings import Settings
 from proxy.config.tree import Location, Node, Place, child, find, path_text, place_of, plain, problem_at
 from proxy.errors import Problem
 from proxy.policy.naming import did_you_mean, listing
+from proxy.wording import words
 
 INPUT_CHARS_MAX = 40
 
 S = TypeVar("S", bound=Settings)
 Schema = Mapping[str, Any]
 
-_WORDING = MappingProxyType(
-    {
-        "string_type": "must be text: quote it",
-        "bool_type": "must be true or false",
-        "bool_parsing": "must be true or false",
-        "model_type": "must be a mapping, written key: value",
-        "model_attributes_type": "must be a mapping, written key: value",
-        "dict_type": "must be a mapping, written key: value",
-        "list_type": "must be a list, written [a, b]",
-        "tuple_type": "must be a list, written [a, b]",
-        "set_type": "must be a list, written [a, b]",
-        "frozen_set_type": "must be a list, written [a, b]",
-    }
-    | dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number")
-    | dict.fromkeys(("float_type", "float_parsing", "decimal_type", "decimal_parsing"), "must be a number")
-)
 # Only what was meant as a scalar is shown again; a scalar where a mapping belongs may be a key that was put one level too high.
 _SHOWS_INPUT = ("string_", "int_", "float_", "bool_", "decimal_", "literal_", "enum", "greater_", "less_")
 
@@ -90,35 +74,17 @@ def _told(misfit: ErrorDetails, location: Location, node: Node, schema: Schema) 
         hint = did_you_mean(str(location[-1]), known) or f": remove it, or use one of {listing(known)}"
         return _key_place(node, location), location, f"unknown key{hint}"
     if misfit["loc"][-1:] == ("[key]",):
-        return _key_place(node, location), location, _words(misfit)
+        return _key_place(node, location), location, words(misfit)
     if at.value is None:
         return place_of(node, location), location, "is empty: give it a value, or remove the key"
     secret = any(place.get("writeOnly") for place in _at(schema, node, location))
-    shown = "" if secret or at.written is not None else _shown(misfit)
-    return place_of(node, location), location, _words(misfit) + shown
+    shown = "" if secret or at.written is not None else _shown(misfit, at.value)
+    return place_of(node, location), location, words(misfit) + shown
 
 
-def _words(misfit: ErrorDetails) -> str:
-    kind = misfit["type"]
-    context = misfit.get("ctx", {})
-    if kind in ("value_error", "assertion_error"):
-        return str(context.get("error") or misfit["msg"])
-    if kind in ("too_short", "too_long"):
-        return f"must have at {'least' if kind == 'too_short' else 'most'} {_limit(context)}, not {context['actual_length']}"
-    if kind in _WORDING:
-        return _WORDING[kind]
-    return misfit["msg"].replace("Input should", "must").replace("String should", "must")
-
-
-def _limit(context: Mapping[str, Any]) -> str:
-    limit = context.get("min_length", context.get("max_length"))
-    return f"{limit} item" if limit == 1 else f"{limit} items"
-
-
-def _shown(misfit: ErrorDetails) -> str:
+def _shown(misfit: ErrorDetails, given: object) -> str:
     """What was given, where it is short and no secret; for a choice also what was probably meant."""
-    given = misfit["input"]
-    text = repr(given)
+    text = str(given).lower() if isinstance(given, bool) else repr(given)  # as YAML writes it
     if not misfit["type"].startswith(_SHOWS_INPUT) or not isinstance(given, str | int | float):
         return ""
     shown = f", not {text}" if len(text) <= INPUT_CHARS_MAX else ""

@@ -11,6 +11,7 @@ from proxy.call import Account, Opening, Role
 from proxy.errors import BadRequest
 from proxy.journal.port import Balance, Grant, KeyRow, NewUser, Store
 from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Keyring, NewKey, check_namespace, check_user
+from proxy.wording import words
 
 POINTS_MAX = 10**12
 TEXT_CHARS_MAX = 500
@@ -200,7 +201,7 @@ def checked(model: type[_Checked], arguments: Mapping[str, object]) -> _Checked:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "arguments"
-        raise BadRequest(f"{where}: {first['msg']}", param=where) from None
+        raise BadRequest(f"{where}: {words(first)}", param=where) from None
 
 
 def _shown(account: Account, found: Balance) -> UserBalance:

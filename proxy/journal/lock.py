@@ -111,9 +111,14 @@ def _open(database: Path) -> int:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise JournalUnavailable(
-            f"{path}: cannot be opened ({error.strerror}); check that the directory exists and is writable"
-        ) from error
+        raise JournalUnavailable(_unreachable(path, error)) from error
+
+
+def _unreachable(path: Path, error: OSError) -> str:
+    blocking = next((above for above in path.parents if above.exists() and not above.is_dir()), None)
+    if blocking is not None:
+        return f"{blocking} is a file where the store needs a directory; move it, or name another store in config.yaml"
+    return f"{path}: cannot be opened ({error.strerror}); check that the directory exists and is writable"
 
 
 def _acquire(handle: int, database: Path, wait_s: float) -> None:

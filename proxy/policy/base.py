@@ -28,5 +28,9 @@ class PolicyBase(Settings):
         """What does not fit the configured models, or itself; found at load, so that no call ever meets it."""
         yield from ()
 
+    def misfits(self, models: Mapping[str, Model]) -> Iterator[Finding]:
+        """What of the models does not fit these settings; found at load. A spot is one of config.yaml: models, name, key."""
+        yield from ()
+
     @abstractmethod
     async def __call__(self, call: Call, call_next: Handler, /) -> Outcome: ...

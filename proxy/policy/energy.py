@@ -15,6 +15,7 @@ from proxy.policy.base import Finding, PolicyBase
 from proxy.policy.caps import within_caps
 from proxy.policy.charge import OnPartial, OnUnknown, Tariff
 from proxy.policy.naming import did_you_mean, listing
+from proxy.policy.pricecheck import class_misfits
 from proxy.policy.prices import PriceList
 from proxy.policy.rights import may_use, require_action
 
@@ -47,6 +48,9 @@ class Energy(PolicyBase):
     def problems(self, models: Mapping[str, Model]) -> Iterator[Finding]:
         for spot, message in self.prices.problems(models):
             yield ("prices", *spot), message
+
+    def misfits(self, models: Mapping[str, Model]) -> Iterator[Finding]:
+        return class_misfits(self.prices, models)
 
     async def __call__(self, call: Call, call_next: Handler, /) -> Outcome:
         action = self._action(call)

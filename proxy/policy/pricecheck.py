@@ -17,12 +17,24 @@ def price_problems(prices: PriceList, models: Mapping[str, Model]) -> Iterator[F
     """Findings with where they stand in energy.yaml."""
     yield from _names(prices)
     used = _used(prices, models)
-    priced = {class_ for action in prices.actions.values() for class_ in action.points}
-    yield from _never_priced(prices, models, priced)
+    priced = _priced(prices)
+    yield from _never_priced(prices, priced)
     for name, action in prices.actions.items():
         yield from _action(name, action, used & priced, used)
     yield from _listed_twice(prices)
     yield from _downgrades(prices, models, used & priced)
+
+
+def class_misfits(prices: PriceList, models: Mapping[str, Model]) -> Iterator[Finding]:
+    """Models whose own class has no price in any action, with where config.yaml says that class."""
+    known = sorted(_priced(prices))
+    for model in models.values():
+        if model.class_ is not None and model.class_ not in known:
+            yield ("models", model.name, "class"), f"the model is of {_no_price(model.class_, known)}"
+
+
+def _priced(prices: PriceList) -> set[str]:
+    return {class_ for action in prices.actions.values() for class_ in action.points}
 
 
 def _used(prices: PriceList, models: Mapping[str, Model]) -> set[str]:
@@ -41,17 +53,14 @@ def _names(prices: PriceList) -> Iterator[Finding]:
         yield ("default_plan",), _unknown("plan", prices.default_plan, list(plans))
 
 
-def _never_priced(prices: PriceList, models: Mapping[str, Model], priced: set[str]) -> Iterator[Finding]:
-    """A class that no action has a price for: told once, where the class is named."""
+def _never_priced(prices: PriceList, priced: set[str]) -> Iterator[Finding]:
+    """A class that no action has a price for: told once, where the class is named; a model's own by ``class_misfits``."""
     known = sorted(priced)
     if prices.default_class not in priced:
         yield ("default_class",), _no_price(prices.default_class, known)
     for class_ in prices.classes:
         if class_ not in priced:
             yield ("classes", class_), _no_price(class_, known)
-    for model in models.values():
-        if model.class_ is not None and model.class_ not in priced:
-            yield ("actions",), f"the model {model.name!r} is of {_no_price(model.class_, known)}"
 
 
 def _action(name: str, action: Action, needed: set[str], used: set[str]) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, files: Files) -> Non
     assert files.read(tmp_path) is None
     assert files.problems == [
         Problem(f"{tmp_path}/gone.yaml", 1, 1, "", "cannot be read: No such file or directory"),
-        Problem(f"{tmp_path}", 1, 1, "", "cannot be read: Is a directory"),
+        Problem(f"{tmp_path}", 1, 1, "", "is a directory: a file is needed here"),
     ]
 
 
@@ -41,7 +41,10 @@ def test_a_path_that_cannot_be_looked_at_is_not_taken_for_one_where_nothing_is(t
         assert files.read(path) is None
         assert files.problems.pop() == Problem(str(path), 1, 1, "", f"cannot be read: {why}")
     assert not files.exists(tmp_path / "no\0where")
-    assert not files.exists(tmp_path)
+
+
+def test_a_directory_in_the_place_of_a_file_is_not_taken_for_nothing(tmp_path: Path, files: Files) -> None:
+    assert files.exists(tmp_path)
 
 
 def test_stamps_tell_a_change_from_a_touch(tmp_path: Path, files: Files) -> None:

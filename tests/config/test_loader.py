@@ -8,6 +8,7 @@ import pytest
 from proxy.config import Loaded, NotLoaded, load
 from proxy.config.files import packaged_policies
 from proxy.config.models import MOCK_MODELS, NO_KEY_HINT
+from proxy.config.policies import FREE_HINT
 from proxy.config.providers import PROVIDERS
 
 POLICIES = "- {kind: auth}\n- {kind: retry}\n"
@@ -80,7 +81,7 @@ def test_relative_paths_start_at_the_config_files_folder(folder: Path) -> None:
     loaded = load(Path("etc/c.yaml"), {})
     assert loaded.config.store == f"sqlite:///{folder}/etc/x/o.db"
     assert loaded.watched == (folder / "etc/c.yaml", folder / "etc/p/chain.yaml")
-    assert loaded.hints == (NO_KEY_HINT,)
+    assert loaded.hints == (FREE_HINT, NO_KEY_HINT)
 
 
 def test_the_packages_policies_stand_in_where_the_default_ones_are_missing(folder: Path) -> None:
@@ -161,6 +162,28 @@ def test_models_and_policies_are_checked_against_each_other(folder: Path) -> Non
         "config.yaml:2:44 models.gpt-4o.deployments[0].upstream: no upstream named 'n': use one of m",
         "policies/default.yaml:2:34 policies[1].fallback.to.gpt-4o[0]: no model named 'gpt-5o'; did you mean 'gpt-4o'?",
     ]
+
+
+def test_a_class_that_nothing_prices_is_told_where_config_yaml_says_it(folder: Path) -> None:
+    text = "upstreams: {m: {via: mock}}\nmodels:\n  m: {class: gold, deployments: [{upstream: m}]}\n"
+    write(folder, {"config.yaml": text})
+    assert problems() == [
+        "config.yaml:3:14 models.m.class: the model is of class 'gold', which no action has a price for"
+    ]
+
+
+def test_a_directory_in_the_place_of_a_file_is_a_problem(folder: Path) -> None:
+    (folder / "config.yaml").mkdir()
+    assert problems() == ["config.yaml:1:1 is a directory: a file is needed here"]
+    assert problems(Path("config.yaml")) == problems()
+    (folder / "config.yaml").rmdir()
+    (folder / "policies/default.yaml").mkdir(parents=True)
+    assert problems() == ["policies/default.yaml:1:1 is a directory: a file is needed here"]
+
+
+def test_a_chain_that_charges_nothing_is_hinted_at(folder: Path) -> None:
+    write(folder, {"policies/default.yaml": "- {kind: auth}\n- {kind: retry}\n"})
+    assert load(None, {}).hints == (FREE_HINT, NO_KEY_HINT)
 
 
 def test_no_value_of_the_environment_is_in_any_problem(folder: Path) -> None:

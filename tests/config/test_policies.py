@@ -8,6 +8,7 @@ from proxy.call import Deployment, Model
 from proxy.config.environment import Environment
 from proxy.config.files import Files
 from proxy.config.policies import Chain, kinds, read_chain
+from proxy.config.tree import Node, Place
 from proxy.errors import Problem
 from proxy.policy import Energy, Retry
 
@@ -40,7 +41,7 @@ def read(folder: Path, chain: str = CHAIN, prices: str | None = PRICES) -> tuple
     problems: list[Problem] = []
     found = read_chain(folder / "default.yaml", Files(Environment({"ALIAS": "smart"}), problems))
     if found and not problems:
-        found.check(MODELS, problems)
+        found.check(MODELS, Node(Place("config.yaml", 1, 1), {}), problems)
     return found, [str(problem).replace(f"{folder}/", "") for problem in problems]
 
 
@@ -138,7 +139,7 @@ def test_the_order_of_globs_is_part_of_the_version(tmp_path: Path) -> None:
         ),
         (
             "- {kind: auth}\n- {kind: retry, attempts_max: 99}",
-            "default.yaml:2:31 policies[1].retry.attempts_max: must be less than or equal to 8, not 99",
+            "default.yaml:2:31 policies[1].retry.attempts_max: must be at most 8, not 99",
         ),
         ("- {kind: energy}", "default.yaml:1:3 policies[0].energy.prices: is missing: add it"),
         (
@@ -201,7 +202,7 @@ def test_an_empty_chain_is_told_at_the_file(tmp_path: Path) -> None:
         (
             "grant: 25",
             "grant: true",
-            "energy.yaml:6:23 policies[1].energy.prices.plans.free.grant: must be a whole number, not True",
+            "energy.yaml:6:23 policies[1].energy.prices.plans.free.grant: must be a whole number, not true",
         ),
     ],
 )

@@ -122,11 +122,10 @@ def test_a_holder_that_has_not_said_who_it_is_yet_is_still_a_holder(tmp_path: Pa
             pass
 
 
-def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+def test_a_directory_that_cannot_be_made_is_said() -> None:
     with (
         pytest.raises(JournalUnavailable, match="cannot be opened"),
-        locked(tmp_path / "file" / "db", socket=None, owner="x"),
+        locked(Path("/proc/none/db"), socket=None, owner="x"),
     ):
         pass
 
@@ -142,3 +141,12 @@ def test_a_socket_directory_that_others_own_or_read_is_refused(
     directory.chmod(0o755)
     with pytest.raises(JournalUnavailable, match="TMPDIR"):
         socket_path(database)
+
+
+def test_a_file_where_a_directory_is_needed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with (
+        pytest.raises(JournalUnavailable, match=f"^{tmp_path}/data is a file where the store needs a directory"),
+        locked(tmp_path / "data" / "deep" / "orch.db", socket=None, owner="x"),
+    ):
+        pass

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.call import Operation
 from proxy.policy.base import Finding
+from proxy.policy.pricecheck import class_misfits
 from proxy.testing import fake_model
 from tests.policy.policy_parts import PRICES, models, price_list
 
@@ -101,8 +102,9 @@ def test_a_downgrade_to_an_embeddings_model_is_one() -> None:
 
 def test_a_models_own_class_that_nothing_prices_is_told() -> None:
     known = {**MODELS, "big": fake_model("big", class_="premuim")}
-    (finding,) = price_list().problems(known)
+    assert list(price_list().problems(known)) == []
+    (finding,) = class_misfits(price_list(), known)
     assert finding == (
-        ("actions",),
-        "the model 'big' is of class 'premuim', which no action has a price for; did you mean 'premium'?",
+        ("models", "big", "class"),
+        "the model is of class 'premuim', which no action has a price for; did you mean 'premium'?",
     )
