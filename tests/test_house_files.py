@@ -18,8 +18,14 @@ def python_files(folder: str) -> list[str]:
 
 TESTED_ELSEWHERE = {
     "proxy/journal/memory.py": "tests/journal/test_contract.py",
+    "proxy/journal/port.py": "tests/journal/test_contract.py",
+    "proxy/journal/rules.py": "tests/journal/test_contract.py",
+    "proxy/journal/clock.py": "tests/journal/test_sqlite.py",
+    "proxy/journal/migrate.py": "tests/journal/test_upgrade.py",
     "proxy/journal/sqlite.py": "tests/journal/test_contract.py",
     "proxy/journal/ledger.py": "tests/journal/test_contract.py",
+    "proxy/journal/memory_records.py": "tests/journal/test_records.py",
+    "proxy/journal/records_sql.py": "tests/journal/test_records.py",
     "proxy/journal/memory_listing.py": "tests/journal/test_listing.py",
     "proxy/journal/listing_sql.py": "tests/journal/test_listing.py",
     "proxy/journal/listing_sqlite.py": "tests/journal/test_listing.py",

@@ -14,8 +14,20 @@ import orjson
 from proxy.call import How, Opening
 from proxy.errors import JournalUnavailable, NotFound
 from proxy.journal import statements as sql
-from proxy.journal.port import Balance, CallFacts, Close, Closed, Exhausted, Grant, NewUser, Refuse, Reserve, Reserved
-from proxy.journal.rules import PRIORITY, check_grant, no_account, opening_ref, other_grant, user_exists
+from proxy.journal.port import (
+    Balance,
+    CallFacts,
+    Close,
+    Closed,
+    Exhausted,
+    Grant,
+    NewUser,
+    Noted,
+    Refuse,
+    Reserve,
+    Reserved,
+)
+from proxy.journal.rules import PRIORITY, check_grant, erased_ref, no_account, opening_ref, other_grant, user_exists
 
 Db = sqlite3.Cursor
 
@@ -62,6 +74,8 @@ def _hold_first(op: Reserve, db: Db) -> tuple[int, int, int] | None:
 def _exhausted(op: Reserve, db: Db, at: int) -> Reserved | Exhausted:
     _, balance, held, _ = db.execute(sql.READ_ACCOUNT, (op.facts.account,)).fetchone()
     answer = Exhausted(required=min(offer.points for offer in op.offers), available=balance - held)
+    if op.if_refused is Noted.COUNT:
+        return answer
     refused = ("insufficient_energy", None)
     row = (*_asked(op.facts), answer.required, answer.available, *refused, at, at)
     if db.execute(sql.REFUSE_CALL, row).rowcount:
@@ -245,7 +259,7 @@ def create_user(op: NewUser, db: Db, at: int) -> Balance:
     if found is None:
         return open_account(op.account, op.opening, db, at)
     plan, balance, held, number = found
-    first = db.execute(sql.READ_GRANT, (opening_ref(number),)).fetchone()
+    first = db.execute(sql.READ_GRANT, (opening_ref(number), None)).fetchone()
     if Opening(plan, first[1] if first else 0) != op.opening:
         raise user_exists(op.account)
     return Balance(account=op.account, plan=plan, balance=balance, held=held)
@@ -258,12 +272,18 @@ def grant(op: Grant, db: Db, at: int) -> Balance:
     if found is None:
         raise no_account(op.account)
     plan, balance, held, number = found
-    before = db.execute(sql.READ_GRANT, (op.source_ref,)).fetchone() if op.source_ref else None
+    before = _given_before(op.source_ref, db) if op.source_ref else None
     if before is None:
         return _add(op, number, db, at)
     if before != (number, op.points, op.kind):
         raise other_grant(op)
     return Balance(account=op.account, plan=plan, balance=balance, held=held)
+
+
+def _given_before(source_ref: str, db: Db) -> tuple[int, int, str] | None:
+    """Account, amount and kind of the grant made with it, also to a user who was erased since."""
+    found: tuple[int, int, str] | None = db.execute(sql.READ_GRANT, (source_ref, erased_ref(source_ref))).fetchone()
+    return found
 
 
 def _add(op: Grant, number: int, db: Db, at: int) -> Balance:

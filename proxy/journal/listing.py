@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from proxy.errors import BadRequest
+from proxy.journal.port import RefusalCount
 
 PAGE_ROWS_MAX = 1000
 """Rows of one page."""
@@ -162,6 +163,12 @@ class Listings(Protocol):
         namespace: str | None = None,
     ) -> Sequence[UsageRow]:
         """Calls counted by some of ``GROUPS``, in the order of their keys; no group: one row for all, if there is any call."""
+        ...
+
+    async def refusals(
+        self, *, since_ms: int | None = None, until_ms: int | None = None, limit: int = 50
+    ) -> Sequence[RefusalCount]:
+        """Counts of refusals that have no row of their own, the newest minute first; page by ``until_ms``."""
         ...
 
     async def totals(self) -> Totals: ...

@@ -36,7 +36,7 @@ SELECT seq, op_ref, call_id, :account AS account, grant_id, kind, points, balanc
 WHERE account = (SELECT number FROM accounts WHERE id = :account) AND seq < :before
 ORDER BY seq DESC LIMIT :limit
 """
-LAST_SEQ = (1 << 63) - 1
+LAST = (1 << 63) - 1
 
 CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls"  # noqa: S608 - our own names
 
@@ -80,6 +80,12 @@ USAGE_FIGURES = """
     COALESCE(SUM(output_tokens), 0) AS output_tokens,
     COALESCE(SUM(cost_nanousd), 0) AS cost_nanousd,
     COALESCE(SUM(how = 'answered' AND cost_nanousd IS NULL), 0) AS cost_unknown
+"""
+
+REFUSALS = """
+SELECT minute, source, reason, count FROM refusal_counts
+WHERE minute >= :since AND minute < :until
+ORDER BY minute DESC, source DESC, reason DESC LIMIT :limit
 """
 
 TOTALS = """

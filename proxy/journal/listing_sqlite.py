@@ -19,6 +19,7 @@ from proxy.journal.listing import (
     grouping,
     too_many_groups,
 )
+from proxy.journal.port import RefusalCount
 
 
 class SqliteListings:
@@ -38,7 +39,7 @@ class SqliteListings:
         return [GrantRow(**dict(row)) for row in await self.listed(sql.GRANTS, {"account": account})]
 
     async def entries(self, account: str, *, before: int | None = None, limit: int = 50) -> Sequence[EntryRow]:
-        last = sql.LAST_SEQ if before is None else before
+        last = sql.LAST if before is None else before
         asked = {"account": account, "before": last, "limit": check_page(limit)}
         return [EntryRow(**dict(row)) for row in await self.listed(sql.ENTRIES, asked)]
 
@@ -62,6 +63,13 @@ class SqliteListings:
         if len(found) > USAGE_ROWS_MAX:
             raise too_many_groups()
         return [_usage(dict(row), groups) for row in found]
+
+    async def refusals(
+        self, *, since_ms: int | None = None, until_ms: int | None = None, limit: int = 50
+    ) -> Sequence[RefusalCount]:
+        asked = {"since": since_ms or 0, "until": sql.LAST if until_ms is None else until_ms}
+        found = await self.listed(sql.REFUSALS, asked | {"limit": check_page(limit)})
+        return [RefusalCount(**dict(row)) for row in found]
 
     async def totals(self) -> Totals:
         (row,) = await self.listed(sql.TOTALS, {})

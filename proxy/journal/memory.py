@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from asyncio import Future
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
@@ -14,10 +15,12 @@ import orjson
 from proxy.call import How, Opening
 from proxy.errors import JournalUnavailable, NotFound, OrchError
 from proxy.journal.clock import Clock, unix_ms
-from proxy.journal.memory_listing import AccountRow, EntryOf, GrantOf, MemoryListings
+from proxy.journal.memory_listing import AccountRow, EntryOf, GrantOf
+from proxy.journal.memory_records import MemoryRecords
 from proxy.journal.port import (
     CALL_COLUMNS,
     Balance,
+    Bodies,
     CallFacts,
     Close,
     Closed,
@@ -25,6 +28,7 @@ from proxy.journal.port import (
     Grant,
     KeyRow,
     NewUser,
+    Noted,
     Refuse,
     Reserve,
     Reserved,
@@ -33,6 +37,7 @@ from proxy.journal.port import (
 from proxy.journal.rules import (
     PRIORITY,
     check_grant,
+    erased_ref,
     key_exists,
     no_account,
     opening_ref,
@@ -43,7 +48,7 @@ from proxy.journal.rules import (
 R = TypeVar("R")
 
 
-class MemoryStore(MemoryListings):
+class MemoryStore(MemoryRecords):
     """An implementation of ``port.Store``: every operation is done when its method returns."""
 
     def __init__(self, *, owner: str = "memory", now_ms: Callable[[], int] = unix_ms) -> None:
@@ -55,6 +60,9 @@ class MemoryStore(MemoryListings):
         self._calls: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, KeyRow] = {}
         self._policies: dict[str, dict[str, str]] = {}
+        self._pruned: Counter[tuple[str, str]] = Counter()
+        self._refusals: Counter[tuple[int, str, str]] = Counter()
+        self._bodies: dict[str, Bodies] = {}
         self._closed = False
 
     def reserve(self, op: Reserve) -> Future[Reserved | Exhausted]:
@@ -103,7 +111,7 @@ class MemoryStore(MemoryListings):
         return sorted(rows, key=lambda row: (row.created_at, row.id))
 
     async def verify(self) -> Sequence[Violation]:
-        return [*self._broken_accounts(), *self._broken_calls()]
+        return [*self._broken_accounts(), *self._broken_calls(), *self._broken_pruned()]
 
     async def healthy(self) -> bool:
         return not self._closed
@@ -135,7 +143,8 @@ class MemoryStore(MemoryListings):
         if fits is None:
             required = min(offer.points for offer in op.offers)
             turned_on = {"points_required": required, "points_available": available, "error": "insufficient_energy"}
-            self._write(op.facts, state="refused", **turned_on)
+            if op.if_refused is Noted.ROW:
+                self._write(op.facts, state="refused", **turned_on)
             return Exhausted(required=required, available=available)
         offer = op.offers[fits]
         self._accounts[account].held += offer.points
@@ -272,7 +281,7 @@ class MemoryStore(MemoryListings):
         check_grant(op)
         if op.account not in self._accounts:
             raise no_account(op.account)
-        before = self._granted(op.source_ref)
+        before = self._granted(op.source_ref) or self._granted(op.source_ref and erased_ref(op.source_ref))
         if before is None:
             self._add(op)
         elif (before.account, before.points, before.kind) != (op.account, op.points, op.kind):
@@ -297,8 +306,7 @@ class MemoryStore(MemoryListings):
         row = self._keys.get(key_id)
         if row is None:
             return False
-        if row.revoked_at is None:
-            self._keys[key_id] = replace(row, revoked_at=self._now_ms())
+        self._keys[key_id] = replace(row, revoked_at=self._revoked_now(row))
         return True
 
     def _keep(self, version: str, files: Mapping[str, str]) -> None:
@@ -323,6 +331,15 @@ class MemoryStore(MemoryListings):
             charged = row["points_charged"]
             if not (charged == settled <= row["points_held"] and row["points_refunded"] == refunded <= charged):
                 yield Violation("charge and refund", row["id"], f"{settled=}, {refunded=}, {row}")
+
+    def _broken_pruned(self) -> Iterable[Violation]:
+        without_call: Counter[tuple[str, str]] = Counter()
+        for entry in self._entries:
+            if entry.call_id is not None and entry.call_id not in self._calls:
+                without_call[entry.account, entry.kind] += abs(entry.points)
+        for one in {*without_call, *self._pruned}:
+            if without_call[one] != self._pruned[one]:
+                yield Violation("entries without a call", str(one), f"{without_call[one]}, pruned {self._pruned[one]}")
 
     def _sum(self, call_id: str, kind: str) -> int:
         return sum(entry.points for entry in self._entries if (entry.call_id, entry.kind) == (call_id, kind))

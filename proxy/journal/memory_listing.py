@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from proxy.journal.listing import (
     grouping,
     too_many_groups,
 )
-from proxy.journal.port import Grant
+from proxy.journal.port import Grant, RefusalCount
 from proxy.journal.rules import PRIORITY
 
 Row = dict[str, Any]
@@ -79,6 +79,7 @@ class MemoryListings:
     _grants: list[GrantOf]
     _entries: list[EntryOf]
     _calls: dict[str, Row]
+    _refusals: Counter[tuple[int, str, str]]
 
     async def users(
         self, namespace: str | None = None, *, after: str | None = None, limit: int = 50
@@ -130,6 +131,17 @@ class MemoryListings:
         if len(found) > USAGE_ROWS_MAX:
             raise too_many_groups()
         return [_usage(dict(zip(groups, key, strict=True)), found[key]) for key in sorted(found)]
+
+    async def refusals(
+        self, *, since_ms: int | None = None, until_ms: int | None = None, limit: int = 50
+    ) -> Sequence[RefusalCount]:
+        check_page(limit)
+        found = (
+            RefusalCount(minute=minute, source=source, reason=reason, count=count)
+            for (minute, source, reason), count in sorted(self._refusals.items(), reverse=True)
+        )
+        until = until_ms if until_ms is not None else float("inf")
+        return [row for row in found if (since_ms or 0) <= row.minute < until][:limit]
 
     async def totals(self) -> Totals:
         running = [row for row in self._calls.values() if row["state"] == "open"]

@@ -18,6 +18,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from proxy.call import Opening, Role
@@ -59,13 +60,24 @@ class PricedOffer:
     points_if_unknown: int
 
 
+class Noted(Enum):
+    """What is left of a call that is refused: a row of its own, or one more in a count."""
+
+    ROW = "row"
+    COUNT = "count"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
-    """Insert the started call and hold the first offer that the balance pays, decided inside the transaction."""
+    """Insert the started call and hold the first offer that the balance pays, decided inside the transaction.
+
+    ``if_refused`` COUNT: a refusal writes nothing, whoever asked counts it.
+    """
 
     facts: CallFacts
     offers: tuple[PricedOffer, ...]
     opening: Opening
+    if_refused: Noted = Noted.ROW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +90,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exhausted:
-    """No offer could be paid; the call's row is written as refused."""
+    """No offer could be paid; the call's row is written as refused, unless ``if_refused`` says otherwise."""
 
     required: int
     available: int
@@ -176,6 +188,54 @@ class Grant:
     source_ref: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A key ``key_id`` replaced by a fresh one of the same rights. The old one is revoked ``grace_ms`` later."""
+
+    key_id: str
+    fresh_id: str
+    mac: bytes
+    created_at: int
+    grace_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """A user whose name is gone. ``pseudonym`` None: there was nothing of that name. ``keys``: those revoked with it."""
+
+    pseudonym: str | None
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """Rows that went in one step: of calls, and of counts of refusals."""
+
+    calls: int
+    counts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalCount:
+    """Refusals that have no row of their own. ``minute`` is its first Unix ms, ``source`` a key's id, "" for no valid key."""
+
+    minute: int
+    source: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bodies:
+    """What a call asked and was answered, as far as it is kept; ``…_cut``: it was longer."""
+
+    call_id: str
+    request: str | None
+    response: str | None
+    request_cut: bool = False
+    response_cut: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A row that breaks an invariant, in words: which invariant, which row, the figures."""
@@ -214,6 +274,37 @@ class Store(Protocol):
         """True if the key exists (revoked now or before)."""
         ...
 
+    def rotate_key(self, op: Rotation) -> Future[KeyRow]:
+        """The fresh key's row. Raises NotFound, or BadRequest for a key that is revoked or being replaced already."""
+        ...
+
+    def erase_user(self, account: str, pseudonym: str) -> Future[Erased]:
+        """Give the account another name, revoke its keys, note its calls for ``erase_calls``. The points stay as they are.
+
+        Raises BadRequest while calls of it are open.
+        """
+        ...
+
+    def erase_calls(self, calls_max: int) -> Future[int]:
+        """Take the names out of the next calls of erased users; how many, 0 when none is left."""
+        ...
+
+    def scrub(self) -> Future[bool]:
+        """Make sure that nothing erased is left in files beside the tables. False: somebody reads the old state still."""
+        ...
+
+    def prune(self, before_ms: int, *, rows_max: int) -> Future[Pruned]:
+        """Delete calls closed, and counts made, before ``before_ms``, the oldest first; their entries stay."""
+        ...
+
+    def count_refusals(self, counts: Sequence[RefusalCount]) -> Future[None]:
+        """Add to the counts."""
+        ...
+
+    def keep_bodies(self, op: Bodies) -> Future[None]:
+        """Keep what a call said, once; nothing for a call without a row."""
+        ...
+
     def keep_policy_version(self, version: str, files: Mapping[str, str]) -> Future[None]: ...
 
     async def balance(self, account: str) -> Balance | None: ...
@@ -225,6 +316,8 @@ class Store(Protocol):
     async def key(self, key_id: str) -> KeyRow | None: ...
 
     async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]: ...
+
+    async def bodies(self, call_id: str) -> Bodies | None: ...
 
     async def verify(self) -> Sequence[Violation]: ...
 

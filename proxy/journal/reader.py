@@ -21,7 +21,8 @@ from proxy.call import Role
 from proxy.errors import BadRequest, JournalUnavailable, OrchError
 from proxy.journal import statements as sql
 from proxy.journal.listing_sqlite import SqliteListings
-from proxy.journal.port import Balance, KeyRow, Violation
+from proxy.journal.port import Balance, Bodies, KeyRow, Violation
+from proxy.journal.records_sql import READ_BODIES
 from proxy.journal.verify import INVARIANTS, ROWS_MAX, violation
 
 BUSY_S = 1.0
@@ -65,10 +66,17 @@ class SqliteReader(SqliteListings):
 
     async def key(self, key_id: str) -> KeyRow | None:
         row = await self._row(sql.READ_KEY, key_id)
-        return None if row is None else _key(row)
+        return None if row is None else key_row(row)
 
     async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]:
-        return [_key(row) for row in await self._rows(sql.READ_KEYS, namespace)]
+        return [key_row(row) for row in await self._rows(sql.READ_KEYS, namespace)]
+
+    async def bodies(self, call_id: str) -> Bodies | None:
+        row = await self._row(READ_BODIES, call_id)
+        if row is None:
+            return None
+        cut = {"request_cut": bool(row["request_cut"]), "response_cut": bool(row["response_cut"])}
+        return Bodies(**{**dict(row), **cut})
 
     async def verify(self) -> Sequence[Violation]:
         """Every broken invariant, from one snapshot; on a connection of its own, so that nobody waits for it."""
@@ -183,20 +191,22 @@ def _unreadable(error: Exception) -> JournalUnavailable:
     return JournalUnavailable(f"the ledger cannot be read: {error}")
 
 
-def _key(row: sqlite3.Row) -> KeyRow:
+def key_row(row: Sequence[Any]) -> KeyRow:
+    """A row of READ_KEY or READ_KEYS."""
+    key_id, mac, role, namespace, user, workspace, operations, models, actions, name, created_at, revoked_at = row
     return KeyRow(
-        id=row["id"],
-        mac=row["mac"],
-        role=Role(row["role"]),
-        namespace=row["namespace"],
-        user=row["user_id"],
-        workspace=row["workspace"],
-        operations=_names(row["operations"]),
-        models=_names(row["models"]),
-        actions=_names(row["actions"]),
-        name=row["name"],
-        created_at=row["created_at"],
-        revoked_at=row["revoked_at"],
+        id=key_id,
+        mac=mac,
+        role=Role(role),
+        namespace=namespace,
+        user=user,
+        workspace=workspace,
+        operations=_names(operations),
+        models=_names(models),
+        actions=_names(actions),
+        name=name,
+        created_at=created_at,
+        revoked_at=revoked_at,
     )
 
 

@@ -13,24 +13,29 @@ from typing import Any, Literal
 
 import orjson
 
-from proxy.journal import ledger
+from proxy.journal import ledger, records
 from proxy.journal import statements as sql
 from proxy.journal.clock import Clock, unix_ms
 from proxy.journal.listing_sqlite import SqliteListings
 from proxy.journal.port import (
     Balance,
+    Bodies,
     Close,
     Closed,
+    Erased,
     Exhausted,
     Grant,
     KeyRow,
     NewUser,
+    Pruned,
+    RefusalCount,
     Refuse,
     Reserve,
     Reserved,
+    Rotation,
     Violation,
 )
-from proxy.journal.reader import BUSY_S, SqliteReader
+from proxy.journal.reader import BUSY_S, SqliteReader, key_row
 from proxy.journal.rules import key_exists
 from proxy.journal.upgrade import bring_up, check_schema
 from proxy.journal.writer import Meter, Writer
@@ -87,6 +92,27 @@ class SqliteStore(SqliteListings):
     def revoke_key(self, key_id: str) -> Future[bool]:
         return self._writer.submit(partial(_revoke_key, key_id))
 
+    def rotate_key(self, op: Rotation) -> Future[KeyRow]:
+        return self._writer.submit(partial(_rotate_key, op))
+
+    def erase_user(self, account: str, pseudonym: str) -> Future[Erased]:
+        return self._writer.submit(partial(records.erase_user, account, pseudonym))
+
+    def erase_calls(self, calls_max: int) -> Future[int]:
+        return self._writer.submit(partial(records.erase_calls, calls_max))
+
+    def scrub(self) -> Future[bool]:
+        return self._writer.aside(partial(records.scrub, round(BUSY_S * 1000)))
+
+    def prune(self, before_ms: int, *, rows_max: int) -> Future[Pruned]:
+        return self._writer.submit(partial(records.prune, before_ms, rows_max))
+
+    def count_refusals(self, counts: Sequence[RefusalCount]) -> Future[None]:
+        return self._writer.finish(partial(records.count_refusals, tuple(counts)))
+
+    def keep_bodies(self, op: Bodies) -> Future[None]:
+        return self._writer.submit(partial(records.keep_bodies, op))
+
     def keep_policy_version(self, version: str, files: Mapping[str, str]) -> Future[None]:
         return self._writer.submit(partial(_keep_policy_version, version, dict(files)))
 
@@ -101,6 +127,9 @@ class SqliteStore(SqliteListings):
 
     async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]:
         return await self._reader.keys(namespace)
+
+    async def bodies(self, call_id: str) -> Bodies | None:
+        return await self._reader.bodies(call_id)
 
     async def listed(self, query: str, values: Mapping[str, Any]) -> list[sqlite3.Row]:
         return await self._reader.listed(query, values)
@@ -161,6 +190,7 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
         _set(connection, "journal_mode", "wal")
         _set(connection, "synchronous", SYNCHRONOUS[durability])
         _set(connection, "foreign_keys", 1)
+        _set(connection, "secure_delete", 1)  # what is erased or pruned is overwritten, not only forgotten
         _set(connection, "wal_autocheckpoint", CHECKPOINT_PAGES)
         _set(connection, "journal_size_limit", WAL_BYTES_KEPT)
     except sqlite3.Error:
@@ -204,6 +234,11 @@ def _create_key(row: KeyRow, db: sqlite3.Cursor, at: int) -> None:
     )
     if not db.execute(sql.ADD_KEY, values).rowcount:
         raise key_exists(row.id)
+
+
+def _rotate_key(op: Rotation, db: sqlite3.Cursor, at: int) -> KeyRow:
+    records.rotate_key(op, db, at)
+    return key_row(db.execute(sql.READ_KEY, (op.fresh_id,)).fetchone())
 
 
 def _json(names: tuple[str, ...] | None) -> str | None:

@@ -49,7 +49,7 @@ INSERT INTO grants (account, amount, remaining, kind, priority, reason, source_r
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING id
 """
-READ_GRANT = "SELECT account, amount, kind FROM grants WHERE source_ref = ?"
+READ_GRANT = "SELECT account, amount, kind FROM grants WHERE source_ref IN (?, ?)"
 ADD_ENTRY = """
 INSERT INTO entries (op_ref, call_id, account, grant_id, kind, points, balance_after, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
@@ -97,7 +97,13 @@ INSERT INTO keys (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING
 """
-REVOKE_KEY = "UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?"
+REVOKE_KEY = "UPDATE keys SET revoked_at = MIN(COALESCE(revoked_at, ?1), ?1) WHERE id = ?2"
+REPLACE_KEY = "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+COPY_KEY = """
+INSERT INTO keys (id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at)
+SELECT ?, ?, role, namespace, user_id, workspace, operations, models, actions, name, ? FROM keys WHERE id = ?
+ON CONFLICT (id) DO NOTHING
+"""
 READ_KEY = """
 SELECT id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at, revoked_at
 FROM keys WHERE id = ?

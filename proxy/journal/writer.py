@@ -63,6 +63,12 @@ class Debt(Job[R]):
     __slots__ = ()
 
 
+class Aside(Job[R]):
+    """Work that cannot be done in a transaction: it is a batch by itself. What it raises counts as the store's failure."""
+
+    __slots__ = ()
+
+
 _Batch = list[Job[Any]]
 
 
@@ -108,6 +114,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._owed: _Batch = []
+        self._aside: Aside[Any] | None = None
         self._db: sqlite3.Cursor | None = None
         self._closed = False
         self.committed_at = _NEVER  # monotonic seconds of the last commit
@@ -132,6 +139,10 @@ class Writer:
     def owe(self, work: Work[R]) -> asyncio.Future[R]:
         """Queue work that must happen: while the store fails it is tried again until the writer is closed."""
         return self._put(Debt(work, self._loop.create_future()))
+
+    def aside(self, work: Work[R]) -> asyncio.Future[R]:
+        """Queue work on the connection between two transactions: all others wait for it, so it has to be short."""
+        return self._put(Aside(work, self._loop.create_future()))
 
     def _put(self, job: Job[R]) -> asyncio.Future[R]:
         if self._closed:
@@ -166,10 +177,16 @@ class Writer:
 
     def _next_batch(self) -> tuple[_Batch, bool]:
         """What is queued, waiting for the first of it; False: the writer is to end after it."""
+        if self._aside is not None:
+            alone, self._aside = self._aside, None
+            return [alone], True
         batch: _Batch = []
         try:
             job = self._queue.get(timeout=self._owed_retry_s if self._owed else None)
             while job is not None:
+                if isinstance(job, Aside):
+                    self._aside = job
+                    return batch, True
                 batch.append(job)
                 if len(batch) == self._batch_max:
                     return batch, True
@@ -193,6 +210,9 @@ class Writer:
         if self._db is None:
             self._db = self._connect().cursor()
         db, at = self._db, self._now_ms()
+        if isinstance(batch[0], Aside):
+            batch[0].result = batch[0].work(db, at)
+            return
         db.execute(sql.BEGIN)
         try:
             for job in batch:

@@ -320,6 +320,7 @@ def test_a_workspace_is_counted_beside_its_namespace() -> None:
         (sql.calls_page(CallFilter(namespace="main", since_ms=1), None, None, 50), "ix_calls_namespace"),
         (sql.calls_page(CallFilter(state="open"), None, None, 50), "ix_calls_open"),
         (sql.calls_page(CallFilter(), None, "x", 50), "INTEGER PRIMARY KEY (rowid>?)"),
+        ((sql.REFUSALS, {"since": 1, "until": 2, "limit": 50}), "sqlite_autoindex_refusal_counts_1"),
         ((sql.TOTALS, {}), "ix_calls_open"),
     ],
 )

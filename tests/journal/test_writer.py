@@ -268,3 +268,31 @@ async def test_what_is_owed_at_the_end_is_tried_once_more_and_then_told(database
     other.close()
     with pytest.raises(JournalUnavailable, match="closed"):
         await owed
+
+
+async def test_work_aside_runs_between_two_transactions_in_its_turn(writer: Writer, database: Database) -> None:
+    def look(db: sqlite3.Cursor, at: int) -> tuple[bool, list[str]]:
+        return db.connection.in_transaction, database.names()
+
+    gate = await busy(writer)
+    before, aside, after = writer.submit(mark("a")), writer.aside(look), writer.submit(mark("b"))
+    gate.open()
+    assert await aside == (False, ["a"])
+    assert (await before, await after) == ("a", "b")
+    assert database.names() == ["a", "b"]
+
+
+async def test_work_aside_that_fails_is_told_and_the_writer_goes_on(writer: Writer, database: Database) -> None:
+    def fail(db: sqlite3.Cursor, at: int) -> None:
+        raise sqlite3.OperationalError("no")
+
+    with pytest.raises(JournalUnavailable):
+        await writer.aside(fail)
+    assert await writer.submit(mark("a")) == "a"
+
+
+async def test_work_aside_that_was_queued_last_is_done_before_the_end(database: Database) -> None:
+    writer = Writer(database.connect, lambda: 7)
+    done = writer.aside(lambda db, at: at)
+    await writer.aclose()
+    assert await done == 7
