@@ -96,7 +96,7 @@ class Guard:
         elif operation is not None or error.reason == UNKNOWN_URL:
             call = draft(ctx, self._gateway.live.version, operation or Operation.UNKNOWN)
             await self._gateway.note_refusal(call, error)
-        await send_failure(answer, failure(error))
+        await send_failure(answer, failure(error, attempts=len(ctx.trace.attempts) if ctx else 0))
 
 
 class Answer:
@@ -121,5 +121,5 @@ def _routing_error(error: HTTPException, scope: Scope) -> OrchError:
         allow = (error.headers or {}).get("Allow", "").split(", ")
         return WrongMethod(f"{path} does not take {method}. Use {' or '.join(sorted(allow))}.", allow=sorted(allow))
     return NotFound(
-        f"Nothing is served at {path}. See GET /v1/models and POST /v1/chat/completions.", reason="unknown_url"
+        f"Nothing is served at {path}. See GET /v1/models and POST /v1/chat/completions.", reason=UNKNOWN_URL
     )

@@ -78,13 +78,13 @@ class StreamReply(ClientReply):
         self._call = call
         self._limits = limits
         self._head_sent = False
+        self._head_leaving = asyncio.Lock()
         self._usage: bytes | None = None
 
     async def open(self, head: Head) -> None:
         self.started = True
         self.head = head
-        if not self._head_sent:
-            await self._send_head(answer_headers(self._call, head))
+        await self._send_head(answer_headers(self._call, head))
 
     async def keep_alive(self) -> None:
         """Until there is content: a comment now and then, if the operator asks for it."""
@@ -93,19 +93,21 @@ class StreamReply(ClientReply):
             await asyncio.sleep(every_s)
             if self.started:
                 return
-            if not self._head_sent:
-                await self._send_head(policy_headers(self._call))
+            await self._send_head(policy_headers(self._call))
             await self._write(KEEP_ALIVE)
 
     async def _send_head(self, ours: Headers) -> None:
-        self._head_sent = True
+        """Once: a keep-alive and the first content may both want it, and sending may wait for a slow client."""
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
             *ours,
         ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with self._head_leaving:
+            if not self._head_sent:
+                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._head_sent = True
 
     async def send(self, chunk: Chunk) -> None:
         if chunk.part is Part.USAGE:

@@ -26,6 +26,8 @@ log = logging.getLogger("proxy.edge")
 Refused = Callable[[Call, OrchError], Awaitable[None]]
 """Records a call that was refused before any reserve."""
 
+COMPLETE_BUT_CUT = "the answer was complete and is charged, but its end could not be sent"
+
 LAST_WORD_S = 1.0
 """How long a shutdown waits to tell a client that its stream was cut."""
 
@@ -101,8 +103,9 @@ async def _watch(receive: Receive, reply: BodyReply | StreamReply) -> None:
 
 
 async def _last_word(call: Call, reply: BodyReply | StreamReply) -> None:
-    """Our shutdown cut the call: say so, if the client still listens."""
-    error = Overloaded("The server is shutting down; the call was cut and is not charged.", reason="shutdown")
+    """Our shutdown cut the call: say so, and what it means for its charge, if the client still listens."""
+    meant = "the call was cut and is not charged" if call.trace.outcome is None else COMPLETE_BUT_CUT
+    error = Overloaded(f"The server is shutting down; {meant}.", reason="shutdown")
     try:
         async with asyncio.timeout(LAST_WORD_S):
             await reply.fail(_failure(call, error), _failure_headers(call))

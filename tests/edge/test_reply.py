@@ -202,6 +202,25 @@ async def test_a_silent_stream_can_be_kept_alive_until_it_has_content() -> None:
     assert client.body.endswith(b"data: a\n\ndata: [DONE]\n\n")
 
 
+async def test_content_that_comes_while_the_head_is_leaving_waits_for_it() -> None:
+    client = Client()
+    reply, _ = _stream(client, Limits(headers_after_s=0.001))
+    client.reading.clear()
+
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(reply.keep_alive())
+        while not reply._head_leaving.locked():
+            await asyncio.sleep(0)
+        opening = group.create_task(reply.open(HEAD))
+        await asyncio.sleep(0)
+        keeping.cancel()
+        client.reading.set()
+        await opening
+        await reply.send(_content("a"))
+
+    assert [message["type"] for message in client.messages] == ["http.response.start", "http.response.body"]
+
+
 async def test_a_stream_that_was_kept_alive_fails_with_an_event() -> None:
     client = Client()
     reply, _ = _stream(client, Limits(headers_after_s=0.001))

@@ -143,6 +143,22 @@ async def test_our_shutdown_cancels_the_call_without_a_cut_and_says_so() -> None
     assert b"shutting down" in client.body
 
 
+async def test_a_complete_answer_that_our_shutdown_cuts_is_not_called_free() -> None:
+    client, hangs = Client(), Hangs(content=True)
+
+    async def completes(call: Call) -> Outcome:
+        call.trace.outcome = OUTCOME
+        return await hangs(call)
+
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(_serve(completes, client, Connection(), Told()))
+        await hangs.reached.wait()
+        serving.cancel()
+
+    assert b"is charged" in client.body
+    assert b"not charged" not in client.body
+
+
 async def test_a_refusal_before_any_reserve_is_recorded_and_answered() -> None:
     client, told = Client(), Told()
     refusal = BadRequest("no such action", param="metadata.action")
@@ -192,7 +208,8 @@ class _Comparing:
     def refused(self, call: Call, error: OrchError) -> None:
         raise AssertionError
 
-    turned_away = refused  # type: ignore[assignment]
+    def turned_away(self, error: OrchError) -> None:
+        raise AssertionError
 
 
 async def test_the_observer_hears_of_errors_bugs_and_hang_ups_too() -> None:
