@@ -14,7 +14,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
@@ -41,12 +40,13 @@ from proxy.route.table import Table
 from proxy.tasks import beside
 from proxy.telemetry.audit import audit
 from proxy.telemetry.call_log import CallLog
+from proxy.telemetry.exporting import Tracing, exporting
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.observers import Observers
 from proxy.telemetry.state import Watched
 from proxy.upstream import open_upstream
 from proxy.upstream.port import Upstream
-from proxy.upstream.terminal import Terminal
+from proxy.upstream.terminal import Terminal, no_headers
 
 log = logging.getLogger("proxy")
 
@@ -75,27 +75,16 @@ async def opened(
         socket = socket_path(database)
         stack.enter_context(locked(database, socket=socket, owner=owner))
         metrics = Metrics()
+        tracing = await stack.enter_async_context(exporting(loaded.config.telemetry, environ))
         store = await open_sqlite(database, durability=loaded.config.durability, owner=owner, meter=metrics.journal)
         stack.push_async_callback(store.aclose)
         keyring = Keyring(store, load_pepper(database.parent, environ), environ.get("ORCH_ADMIN_KEY"))
         clients = Upstreams()
         stack.push_async_callback(clients.aclose)
-        assembly = Assembly(store, clients, metrics, close_wait_s=loaded.config.limits.close_wait_s)
+        assembly = Assembly(store, clients, metrics, tracing, close_wait_s=loaded.config.limits.close_wait_s)
         live = Live(await assembly.version(loaded))
         metrics.config.went_live(loaded.policy_version, loaded.price_version)
-        serving = Serving()
-        gateway = Gateway(
-            live=live,
-            keys=keyring,
-            journal=assembly.journal,
-            records=store,
-            bodies=BodyBudget(loaded.config.limits.bodies_bytes_max),
-            serving=serving,
-            ready=store.healthy,
-            observer=Observers([metrics.calls, CallLog()]),
-            metrics=metrics.exposition(assembly.watched(database, serving)),
-            metrics_public=loaded.config.metrics.public,
-        )
+        gateway = assembly.gateway(live, keyring, loaded.config)
         await stack.enter_async_context(serve_control(socket, store, keyring))
         await stack.enter_async_context(_audited(store, metrics, loaded.config.metrics.verify_s))
         await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
@@ -106,11 +95,14 @@ async def opened(
 class Assembly:
     """Makes versions of loaded configurations. What must outlive a reload is made once: health, the budget, the journal."""
 
-    def __init__(self, store: SqliteStore, clients: Upstreams, metrics: Metrics, *, close_wait_s: float) -> None:
+    def __init__(
+        self, store: SqliteStore, clients: Upstreams, metrics: Metrics, tracing: Tracing | None, *, close_wait_s: float
+    ) -> None:
         self.journal = Journal(store, close_wait_s=close_wait_s)
         self.clients = clients
         self.metrics = metrics
         self._store = store
+        self._tracing = tracing
         self._health = Health()
         self._budget = RepeatBudget()
 
@@ -128,21 +120,36 @@ class Assembly:
         )
         prices = energy_prices(loaded.policies)
         self.metrics.calls.know(models=loaded.models, actions=prices.actions if prices else ())
+        headers = self._tracing.headers if self._tracing else no_headers
         return Version(
-            handler=chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits)),
+            handler=chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits, headers)),
             ports=ports,
             limits=loaded.config.limits,
             prices=prices,
         )
 
-    def watched(self, database: Path, serving: Serving) -> Watched:
-        """Where the gauges of ``/metrics`` are read from."""
-        return Watched(
+    def gateway(self, live: Live, keys: Keyring, config: Config) -> Gateway:
+        """What the edge serves with; of ``config`` only what needs a restart."""
+        serving = Serving()
+        tracing = [self._tracing] if self._tracing else []
+        watched = Watched(
             books=self._store,
-            database=database,
+            database=store_path(config.store),
             running=lambda: serving.running,
             breaker=self._health.state,
             deployments=self.metrics.calls.deployments,
+        )
+        return Gateway(
+            live=live,
+            keys=keys,
+            journal=self.journal,
+            records=self._store,
+            bodies=BodyBudget(config.limits.bodies_bytes_max),
+            serving=serving,
+            ready=self._store.healthy,
+            observer=Observers([self.metrics.calls, CallLog(), *tracing]),
+            metrics=self.metrics.exposition(watched),
+            metrics_public=config.metrics.public,
         )
 
 

@@ -111,7 +111,7 @@ class LitellmUpstream:
             "max_retries": 0,
             "num_retries": 0,
             "timeout": library.timeout(far_s, connect=min(far_s, self._settings.connect_s)),
-            "extra_headers": {CALL_ID_HEADER: request.call_id, **self._headers},
+            "extra_headers": {**request.headers, CALL_ID_HEADER: request.call_id, **self._headers},
             "no-log": True,
         }
         if self._key is not None:

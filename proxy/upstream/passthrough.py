@@ -119,7 +119,7 @@ class Passthrough:
 
     async def _dial(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         body = dump(request.body)
-        headers = {CALL_ID_HEADER: request.call_id, "content-length": str(len(body))}
+        headers = {**request.headers, CALL_ID_HEADER: request.call_id, "content-length": str(len(body))}
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         with self._translated():
             return await self._session.post(

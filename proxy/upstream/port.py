@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from proxy.call import Body, Operation
 
 CALL_ID_HEADER = "x-orch-call-id"
 """Carries the call's id to the provider, so that its logs and our records can be laid side by side."""
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 Take = Callable[[bytes], Awaitable[None]]
 """Takes one whole SSE event with its blank line, exactly as received; or, not streamed, the whole JSON body once."""
@@ -24,6 +27,7 @@ class UpstreamRequest:
     model: str
     body: Body
     stream: bool
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
 
 
 class Upstream(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,7 @@ from proxy.dialect.usage import estimate_input_tokens, estimate_tokens
 from proxy.errors import UpstreamBroke, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from proxy.upstream.classify import ANSWER_TOO_LARGE, classify_object, error_object
 from proxy.upstream.gate import Gate
-from proxy.upstream.port import Upstream, UpstreamRequest
+from proxy.upstream.port import NO_HEADERS, Upstream, UpstreamRequest
 from proxy.upstream.providers import display_of
 
 TAIL_WAIT_S = 5.0  # a complete answer waits this long for its usage and [DONE], then it is over
@@ -28,18 +28,27 @@ END_WAIT_S = 0.25  # after [DONE] this long for the end of the body, so that the
 ADAPTER_FAILED = "adapter_failed"  # an adapter raised something that is not an UpstreamError: a defect of ours
 
 
+Headers = Callable[[Call], Mapping[str, str]]
+"""What the request of the attempt that is about to begin carries beside its body: nothing, or its place in a trace."""
+
+
+def no_headers(call: Call) -> Mapping[str, str]:
+    return NO_HEADERS
+
+
 class Terminal:
     """Answers a call by asking one deployment of ``call.model`` once; raises UpstreamError where that came to nothing."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], limits: Limits) -> None:
+    def __init__(self, upstreams: Mapping[str, Upstream], limits: Limits, headers: Headers = no_headers) -> None:
         self._upstreams = upstreams
         self._limits = limits
+        self._headers = headers
 
     async def __call__(self, call: Call) -> Outcome:
         model = call.ports.routes.models[call.model]
         deployment = choose(model, call.ports.routes, call.trace.attempts)
         upstream = self._upstreams[deployment.upstream]
-        request = request_for(call, deployment, upstream)
+        request = request_for(call, deployment, upstream, self._headers(call))
         answering = (
             Streamed(call, deployment, upstream.secrets)
             if call.stream
@@ -65,7 +74,9 @@ def choose(model: Model, routes: Routes, attempts: Sequence[Attempt]) -> Deploym
     return next(iter([*repeats, *left]), model.deployments[0])
 
 
-def request_for(call: Call, deployment: Deployment, upstream: Upstream) -> UpstreamRequest:
+def request_for(
+    call: Call, deployment: Deployment, upstream: Upstream, headers: Mapping[str, str] = NO_HEADERS
+) -> UpstreamRequest:
     """What is sent: the client's body under the upstream's name of the model, translated if the call was moved."""
     moved = call.model != call.requested_model
     model = call.ports.routes.models[call.model]
@@ -74,7 +85,12 @@ def request_for(call: Call, deployment: Deployment, upstream: Upstream) -> Upstr
     if call.stream:
         body = _with_stream_options(body, upstream)
     return UpstreamRequest(
-        call_id=call.id, operation=call.operation, model=deployment.model, body=body, stream=call.stream
+        call_id=call.id,
+        operation=call.operation,
+        model=deployment.model,
+        body=body,
+        stream=call.stream,
+        headers=headers,
     )
 
 
