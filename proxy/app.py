@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -50,6 +50,7 @@ from proxy.upstream.terminal import Terminal, no_headers
 
 log = logging.getLogger("proxy")
 
+OpenUpstream = Callable[[str, UpstreamSettings, Limits], Awaitable[Upstream]]
 Load = Callable[[], Loaded]
 """Reads the configuration anew. Raises ConfigError."""
 
@@ -156,7 +157,8 @@ class Assembly:
 class Upstreams:
     """The clients of the upstreams. One whose settings a reload left as they were is kept, with its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, opening: OpenUpstream = open_upstream) -> None:
+        self._opening = opening
         self._open: dict[str, tuple[UpstreamSettings, Limits, Upstream]] = {}
         self._retired: list[Upstream] = []
 
@@ -170,7 +172,7 @@ class Upstreams:
             for name, settings in config.upstreams.items():
                 known = self._open.get(name)
                 if known is None or known[:2] != (settings, config.limits):
-                    client = await open_upstream(name, settings, config.limits)
+                    client = await self._opening(name, settings, config.limits)
                     undo.push_async_callback(client.aclose)
                     known = (settings, config.limits, client)
                 fresh[name] = known
@@ -189,12 +191,20 @@ class Upstreams:
         for client in retired:
             if client in self._retired:
                 self._retired.remove(client)
-                await client.aclose()
+                await _let_go(client)
 
     async def aclose(self) -> None:
         await self.close(self.retired)
         for _, _, client in self._open.values():
-            await client.aclose()
+            await _let_go(client)
+
+
+async def _let_go(client: Upstream) -> None:
+    """A client that cannot be closed is no reason to stop serving, nor to leave the next one open."""
+    try:
+        await client.aclose()
+    except Exception:
+        log.exception("an upstream's client could not be closed")
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ def allow_files(wanted: int) -> None:
 async def check_exposure(running: Running, listen: str, environ: Mapping[str, str]) -> None:
     """Refuse to be reachable from elsewhere while nobody holds an admin key."""
     host, _ = parse_listen(listen)
-    if is_loopback(host) or environ.get("ORCH_ADMIN_KEY"):
+    if is_loopback(host) or environ.get("ORCH_ADMIN_KEY", "").strip():
         return
     if any(key.role == "admin" and key.revoked_at is None for key in await running.store.keys()):
         return

@@ -10,9 +10,11 @@ import pytest
 
 from proxy.app import Upstreams, opened
 from proxy.config import load
-from proxy.config.settings import Config
+from proxy.config.settings import Config, Limits, UpstreamSettings
 from proxy.errors import OrchError
 from proxy.testing import ScriptedUpstream
+from proxy.upstream.mock import MockUpstream
+from proxy.upstream.port import Upstream
 from tests.story.conftest import FILES, config
 
 
@@ -63,3 +65,28 @@ async def test_a_store_that_another_proxy_holds_cannot_be_opened(tmp_path: Path,
 
         async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()) as again:
             assert await again.store.healthy()
+
+
+async def test_a_client_that_cannot_be_closed_leaves_no_other_open() -> None:
+    closed: list[str] = []
+
+    class Stuck(MockUpstream):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self._name = name
+
+        async def aclose(self) -> None:
+            closed.append(self._name)
+            raise OSError("stuck")
+
+    async def opening(name: str, settings: UpstreamSettings, limits: Limits) -> Upstream:
+        return Stuck(name)
+
+    clients = Upstreams(opening)
+    await clients.open(_config("a", "b", "c"))
+    await clients.open(_config("c"))
+
+    await clients.close(clients.retired)
+    assert closed == ["a", "b"]
+    await clients.aclose()
+    assert closed == ["a", "b", "c"]
