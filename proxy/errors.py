@@ -8,6 +8,7 @@
     │   ├── Unauthenticated       no key, a wrong one, a revoked one
     │   ├── Forbidden             this key may not
     │   ├── NotFound              no such route, model, call
+    │   ├── Conflict              it exists already, and is another
     │   ├── WrongMethod           the route exists; this method of it does not
     │   ├── BodyTooLarge          over the named cap
     │   ├── UnsupportedMedia      a compressed body
@@ -69,6 +70,10 @@ class Forbidden(CallerError):
 
 class NotFound(CallerError):
     reason = "not_found"
+
+
+class Conflict(CallerError):
+    reason = "conflict"
 
 
 class WrongMethod(CallerError):

@@ -14,6 +14,7 @@ from proxy.dialect.body import dump
 from proxy.errors import (
     BadRequest,
     BodyTooLarge,
+    Conflict,
     DeadlineExceeded,
     EnergyExhausted,
     ExpectationFailed,
@@ -46,6 +47,7 @@ _TABLE: Mapping[type[OrchError], tuple[int, str]] = {
     NotFound: (404, "invalid_request_error"),
     WrongMethod: (405, "invalid_request_error"),
     RequestTimeout: (408, "invalid_request_error"),
+    Conflict: (409, "invalid_request_error"),
     BodyTooLarge: (413, "invalid_request_error"),
     TargetTooLong: (414, "invalid_request_error"),
     UnsupportedMedia: (415, "invalid_request_error"),

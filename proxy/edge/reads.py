@@ -89,7 +89,7 @@ class Reads:
         """The process can take calls: started, and its store takes writes."""
         if await self._gateway.ready():
             return answer(Ready(policy=self._gateway.live.version.ports.policy_version))
-        return answer(NotReady(reason="the store does not take writes"), status=503)
+        return answer(NotReady(), status=503)
 
 
 def _payer(request: Request) -> Account:

@@ -28,7 +28,7 @@ class Ready(Shown):
 
 class NotReady(Shown):
     status: Literal["not ready"] = "not ready"
-    reason: str
+    reason: str = "the store does not take writes"
 
 
 class ModelShown(Shown):

@@ -69,6 +69,13 @@ class UserBalance(Operation):
     available: int
 
 
+class EnsuredUser(Operation):
+    """An account that is there now; ``created`` by this."""
+
+    user: UserBalance
+    created: bool
+
+
 class KeyFacts(Operation):
     """What may be shown of a key: everything but its secret. Times are Unix milliseconds."""
 
@@ -141,6 +148,13 @@ class DirectAdmin:
             )
         created = await self._store.create_user(NewUser(account=account.id, opening=Opening(asked.plan, asked.points)))
         return _shown(account, created)
+
+    async def ensure_user(self, asked: CreateUser) -> EnsuredUser:
+        """The same asked twice is one account. Raises BadRequest for one that exists with another opening."""
+        account = Account(asked.namespace, asked.user)
+        before = await self._store.balance(account.id)
+        found = await self._store.create_user(NewUser(account=account.id, opening=Opening(asked.plan, asked.points)))
+        return EnsuredUser(user=_shown(account, found), created=before is None)
 
     async def grant(self, asked: GivePoints) -> UserBalance:
         account = Account(asked.namespace, asked.user)

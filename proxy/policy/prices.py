@@ -12,7 +12,9 @@ from pydantic import ConfigDict, Field
 
 from proxy.call import Model, Offer, Opening, Operation
 from proxy.config.settings import Name, Settings
+from proxy.errors import BadRequest
 from proxy.policy.base import Finding
+from proxy.policy.naming import listing
 from proxy.policy.pricecheck import price_problems
 
 POINTS_MAX = 1_000_000_000
@@ -106,9 +108,12 @@ class PriceList(Settings):
         """What a call on ``model`` may be downgraded to: configured chat models that cost less, best first."""
         return self._cheaper(action, self.class_of(model, models), models)
 
-    def opening(self) -> Opening:
-        """What an account is opened with on its first call."""
-        return Opening(self.default_plan, self.plans[self.default_plan].grant)
+    def opening(self, plan: str | None = None, points: int | None = None) -> Opening:
+        """What an account is opened with: on its first call the default plan and its grant. Raises BadRequest."""
+        name = self.default_plan if plan is None else plan
+        if name not in self.plans:
+            raise BadRequest(f"there is no plan {name!r}; there are {listing(self.plans)}", param="plan")
+        return Opening(name, self.plans[name].grant if points is None else points)
 
     def shown(self, *, available: int, models: Mapping[str, Model]) -> dict[str, Any]:
         """What each action costs: ``points`` per class, and what a call on such a model would cost ``now`` (None: refused).

@@ -52,6 +52,15 @@ async def test_a_user_that_exists_is_not_made_again(admin: DirectAdmin) -> None:
     assert (await admin.balance(ReadBalance(user="ana"))).balance == 25
 
 
+async def test_a_user_that_is_asked_for_twice_is_one_user(admin: DirectAdmin) -> None:
+    first, again = await admin.ensure_user(ANA), await admin.ensure_user(ANA)
+
+    assert (first.created, again.created) == (True, False)
+    assert first.user == again.user == await admin.balance(ReadBalance(user="ana"))
+    with pytest.raises(BadRequest, match="another opening"):
+        await admin.ensure_user(CreateUser(user="ana", plan="pro", points=1000))
+
+
 async def test_two_namespaces_have_two_users_of_one_name(admin: DirectAdmin) -> None:
     await admin.create_user(ANA)
     await admin.create_user(CreateUser(user="ana", namespace="shop", plan="free", points=1))

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.call import Offer, Opening, Operation
+from proxy.errors import BadRequest
 from proxy.testing import fake_model
 from tests.policy.policy_parts import PRICES, models, price_list
 
@@ -100,6 +101,9 @@ def test_chat_may_not_name_the_action_of_embeddings() -> None:
 
 def test_an_account_opens_with_its_plans_grant() -> None:
     assert price_list().opening() == Opening("free", 100)
+    assert price_list().opening("free", 7) == Opening("free", 7)
+    with pytest.raises(BadRequest, match="no plan 'gold'; there are free"):
+        price_list().opening("gold")
 
 
 def test_cheaper_offers_leave_out_what_is_not_there_costs_as_much_or_does_not_chat() -> None:
