@@ -117,6 +117,10 @@ class Offer:
     points: int
 
 
+NO_PLAN = "unpriced"
+"""Plan of an account that only calls without a price have opened; its first priced call gives it one, and the grant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What an account that does not exist yet is opened with, on its first call: its plan and the plan's starting grant."""

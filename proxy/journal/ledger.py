@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from proxy.call import How, Opening
+from proxy.call import NO_PLAN, How, Opening
 from proxy.errors import JournalUnavailable, NotFound
 from proxy.journal import statements as sql
 from proxy.journal.port import (
@@ -36,8 +36,7 @@ def reserve(op: Reserve, owner: str, db: Db, at: int) -> Reserved | Exhausted:
     """Hold the first offer the balance pays and insert the open call; else insert it as refused."""
     account = op.facts.account
     taken = _hold_first(op, db)
-    if taken is None and db.execute(sql.READ_ACCOUNT, (account,)).fetchone() is None:
-        open_account(account, op.opening, db, at)
+    if taken is None and _opened(account, op.opening, db, at):
         taken = _hold_first(op, db)
     if taken is None:
         return _exhausted(op, db, at)
@@ -59,6 +58,21 @@ def reserve(op: Reserve, owner: str, db: Db, at: int) -> Reserved | Exhausted:
         return Reserved(offer=index, remaining=remaining)
     db.execute(sql.UNHOLD, (offer.points, payer))
     return _as_the_first_time(op, db)
+
+
+def _opened(account: str, opening: Opening, db: Db, at: int) -> bool:
+    """Open the account, or give one that only unpriced calls opened its plan; False: it has its plan already."""
+    found = db.execute(sql.READ_ACCOUNT, (account,)).fetchone()
+    if found is None:
+        open_account(account, opening, db, at)
+        return True
+    plan, _, _, number = found
+    if plan != NO_PLAN or opening.plan == NO_PLAN:
+        return False
+    db.execute(sql.TAKE_PLAN, (opening.plan, number))
+    if opening.points:
+        _add(Grant(account=account, points=opening.points, kind="plan", source_ref=opening_ref(number)), number, db, at)
+    return True
 
 
 def _hold_first(op: Reserve, db: Db) -> tuple[int, int, int] | None:

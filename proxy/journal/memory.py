@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from proxy.call import How, Opening
+from proxy.call import NO_PLAN, How, Opening
 from proxy.errors import JournalUnavailable, NotFound, OrchError
 from proxy.journal.clock import Clock, unix_ms
 from proxy.journal.memory_listing import AccountRow, EntryOf, GrantOf
@@ -136,8 +136,7 @@ class MemoryStore(MemoryRecords):
         if op.facts.id in self._calls:
             return self._as_the_first_time(op)
         fits = self._first_that_fits(op)
-        if fits is None and account not in self._accounts:
-            self._open(account, op.opening)
+        if fits is None and self._opened(account, op.opening):
             fits = self._first_that_fits(op)
         available = self._shown(account).available
         if fits is None:
@@ -248,6 +247,19 @@ class MemoryStore(MemoryRecords):
         row.update(points_refunded=row["points_charged"], how=How.NOT_RECORDED.value)
 
     # --- accounts and keys --------------------------------------------------------------------------------------------
+
+    def _opened(self, account: str, opening: Opening) -> bool:
+        found = self._accounts.get(account)
+        if found is None:
+            self._open(account, opening)
+            return True
+        if found.plan != NO_PLAN or opening.plan == NO_PLAN:
+            return False
+        found.plan = opening.plan
+        if opening.points:
+            ref = opening_ref(found.number)
+            self._add(Grant(account=account, points=opening.points, kind="plan", source_ref=ref))
+        return True
 
     def _open(self, account: str, opening: Opening) -> None:
         number = len(self._accounts) + 1

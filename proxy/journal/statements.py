@@ -24,6 +24,7 @@ UNHOLD = "UPDATE accounts SET held = held - ? WHERE number = ?"
 SETTLE = "UPDATE accounts SET held = held - ?, balance = balance - ? WHERE number = ? RETURNING balance, held"
 DEPOSIT = "UPDATE accounts SET balance = balance + ? WHERE number = ? RETURNING balance, held, plan"
 READ_ACCOUNT = "SELECT plan, balance, held, number FROM accounts WHERE id = ?"
+TAKE_PLAN = "UPDATE accounts SET plan = ? WHERE number = ?"
 READ_POINTS = "SELECT balance, held FROM accounts WHERE number = ?"
 OPEN_ACCOUNT = """
 INSERT INTO accounts (id, namespace, user_id, plan, balance, held, created_at) VALUES (?, ?, ?, ?, 0, 0, ?)

@@ -228,6 +228,7 @@ class Writer:
         """The same batch again, each job undone by itself when it raises. Ends inside the transaction."""
         db.execute(sql.BEGIN)
         for job in batch:
+            job.error = None  # of a debt that failed before, and whose batch was not committed
             db.execute(sql.SAVE)
             try:
                 job.result = job.work(db, at)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from proxy.call import Call, Ending, Handler, Offer, Opening, Outcome
+from proxy.call import NO_PLAN, Call, Ending, Handler, Offer, Opening, Outcome
 from proxy.policy.base import PolicyBase
 
-OPENING = Opening(plan="unpriced", points=0)
+OPENING = Opening(plan=NO_PLAN, points=0)
 
 
 def free(ending: Ending) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.call import Opening, Role
+from proxy.call import NO_PLAN, Opening, Role
 from proxy.errors import BadRequest, JournalUnavailable, NotFound
 from proxy.journal.memory import MemoryStore
 from proxy.journal.port import Balance, Closed, Exhausted, KeyRow, NewUser, Refuse, Reserved, Store
@@ -82,6 +82,19 @@ async def test_an_unknown_account_is_opened_once_with_its_plan(store: Store) -> 
 async def test_an_account_without_points_may_make_free_calls(store: Store) -> None:
     assert await store.reserve(reserve("c1", offer(0), opening=Opening("free", 0))) == Reserved(offer=0, remaining=0)
     assert await store.close(answered("c1", 0)) == Closed(charged=0, remaining=0)
+
+
+async def test_an_account_that_only_unpriced_calls_opened_gets_its_plan_with_its_first_priced_call(store: Store) -> None:
+    nothing = Opening(NO_PLAN, 0)
+    for call_id in ("c1", "c2"):
+        assert isinstance(await store.reserve(reserve(call_id, offer(0), opening=nothing)), Reserved)
+
+    taken = await store.reserve(reserve("c3", offer(10)))
+    await store.reserve(reserve("c4", offer(0), opening=nothing))
+
+    assert taken == Reserved(offer=0, remaining=15)
+    assert await points(store) == (25, 10)
+    assert isinstance(await store.reserve(reserve("c5", offer(20))), Exhausted)  # one grant, not one a call
 
 
 async def test_the_same_reserve_twice_holds_once(store: Store) -> None:
