@@ -9,18 +9,21 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from proxy import cli
 from proxy.call import Ending, How, Role
 from proxy.config import Loaded, NotLoaded, load
 from proxy.config.providers import PROVIDERS
+from proxy.config.settings import Config
 from proxy.dialect import request
 from proxy.edge import errors, headers
 from proxy.edge.access import ACCESS, Keyless, Rule
+from proxy.policy import AnyPolicy
 from proxy.policy.charge import Tariff
 from proxy.policy.prices import PriceList
 from tests.docs_reading import (
@@ -50,6 +53,29 @@ def test_tables_made_from_the_code_are_what_the_code_makes_of_them(file: Path) -
     text = file.read_text()
     assert text == rewritten(text), "run: python -m tests.docs_tables"
     assert text.count("<!-- table:") == len(MARKED.findall(text))
+
+
+def shapes(shape: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The settings classes below this one, itself included."""
+    yield shape
+    for field in shape.model_fields.values():
+        for below in classes(field.annotation):
+            yield from shapes(below)
+
+
+def classes(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from classes(argument)
+
+
+def test_every_setting_has_its_table() -> None:
+    sources = (found["source"].partition(":") for file in documents() for found in MARKED.finditer(file.read_text()))
+    told = {getattr(import_module(module), name) for module, _, name in sources if name}
+    roots: list[type[BaseModel]] = [Config, *classes(AnyPolicy)]
+    named = {below for shape in roots for below in shapes(shape)}
+    assert named - told == set()
 
 
 @DOCUMENTS
@@ -171,7 +197,7 @@ def codes(folder: str) -> Iterator[str]:
         module = import_module(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
         calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
         for given in (value for node in calls for value in reasons(node)):
-            if isinstance(given, ast.Constant) and given.value is not None:
+            if isinstance(given, ast.Constant) and re.fullmatch(r"[a-z_]+", str(given.value)):
                 yield str(given.value)
             elif isinstance(given, ast.Name) and hasattr(module, given.id):
                 yield str(getattr(module, given.id))
