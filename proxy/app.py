@@ -120,7 +120,8 @@ class Assembly:
             price_version=loaded.price_version,
         )
         prices = energy_prices(loaded.policies)
-        self.metrics.calls.know(models=loaded.models, actions=prices.actions if prices else ())
+        actions = {action for asked in Operation for action in prices.actions_for(asked)} if prices else set()
+        self.metrics.calls.know(models=loaded.models, actions=actions)
         headers = self._tracing.headers if self._tracing else no_headers
         return Version(
             handler=chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits, headers)),
