@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy.call import Account, Model, Role
+from proxy.call import NO_PLAN, Account, Model, Role
 from proxy.edge.context import context, reached
 from proxy.edge.gateway import Gateway
 from proxy.edge.identify import USER_HEADER, payer
@@ -60,7 +60,7 @@ class Reads:
         """The payer's balance and what each action costs now. An account that does not exist yet shows what it would open with."""
         account = _payer(request)
         assert reached(request.scope).covers(namespace=account.namespace, user=account.user)
-        balance = await self._gateway.records.balance(account.id) or self._opening(account)
+        balance = self._as_of_the_next_call(account, await self._gateway.records.balance(account.id))
         version = self._gateway.live.version
         prices = version.prices
         costs = {} if prices is None else prices.shown(available=balance.available, models=version.ports.routes.models)
@@ -74,12 +74,14 @@ class Reads:
         )
         return answer(shown)
 
-    def _opening(self, account: Account) -> Balance:
+    def _as_of_the_next_call(self, account: Account, found: Balance | None) -> Balance:
+        """The account, opened as its next priced call would open it."""
         prices = self._gateway.live.version.prices
-        if prices is None:
-            return Balance(account=account.id, plan="", balance=0, held=0)
+        now = found or Balance(account=account.id, plan=NO_PLAN, balance=0, held=0)
+        if prices is None or now.plan != NO_PLAN:
+            return now
         opening = prices.opening()
-        return Balance(account=account.id, plan=opening.plan, balance=opening.points, held=0)
+        return replace(now, plan=opening.plan, balance=now.balance + opening.points)
 
     async def live(self, request: Request) -> Response:
         """The process serves. Touches neither store nor provider."""
