@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from proxy.call import Ports
+from proxy.call import Operation, Ports
 from proxy.chain import chain
 from proxy.config import Loaded, store_path
 from proxy.config.settings import Config, Limits, UpstreamSettings
