@@ -146,8 +146,9 @@ class SqliteStore(SqliteListings):
         return not probe.cancel() and probe.exception() is None
 
     async def aclose(self) -> None:
-        await self._writer.aclose()
+        # The writer last: with nobody else on the file its close folds the WAL in, and one file is the whole ledger.
         await self._reader.aclose()
+        await self._writer.aclose()
 
 
 async def open_sqlite(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -289,6 +290,16 @@ async def test_a_store_nobody_wrote_to_lately_proves_its_health_with_a_write(sto
     store._writer.committed_at = float("-inf")
     assert await store.healthy() is True
     assert rows(path, "SELECT at > 0 FROM probes") == [(1,)]
+
+
+async def test_after_a_clean_stop_the_one_file_is_the_whole_ledger(path: Path, opening: Opener, tmp_path: Path) -> None:
+    store = await opening(path, "me")
+    await store.reserve(reserve("c1"))
+    assert await store.call("c1") is not None  # somebody has read, too
+    await store.aclose()
+
+    copy = Path(shutil.copy(path, tmp_path / "copy.db"))
+    assert rows(copy, "SELECT count(*) FROM calls") == [(1,)]
 
 
 async def test_a_closed_store_is_unwell_and_refuses(path: Path, opening: Opener) -> None:
