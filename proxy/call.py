@@ -176,6 +176,20 @@ class Receipt:
 
 
 @dataclass(slots=True)
+class Said:
+    """What a call was answered, for records that keep it: the first ``bytes_max`` bytes. ``cut``: there were more."""
+
+    bytes_max: int
+    raw: bytearray = field(default_factory=bytearray)
+    cut: bool = False
+
+    def add(self, raw: bytes) -> None:
+        room = self.bytes_max - len(self.raw)
+        self.raw += raw[:room]
+        self.cut = self.cut or len(raw) > room
+
+
+@dataclass(slots=True)
 class Trace:
     """What happened to one call so far; shared by all copies of it.
 
@@ -183,7 +197,7 @@ class Trace:
     soon as the answer is complete) and ``partial`` (what was used by an answer that never completed); retry writes
     ``waited_s``; the journal writes ``recorded`` (a row exists), ``booked`` (the call as it stands in the books: its action,
     the model and points held for it), ``ending`` and ``error`` (how it ended, and its reason code), and ``receipt``.
-    ``traceparent`` is the client's header of that name, as it came.
+    ``traceparent`` is the client's header of that name, as it came; ``said`` is noted only where bodies are kept.
     """
 
     received_at: float
@@ -198,6 +212,7 @@ class Trace:
     ending: Ending | None = None
     error: str | None = None
     receipt: Receipt | None = None
+    said: Said | None = None
 
 
 class Part(Enum):

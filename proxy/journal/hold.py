@@ -7,6 +7,7 @@ still said what it wanted. So nothing here needs shielding, and no way out leave
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from asyncio import Future
 from collections.abc import Sequence
@@ -18,12 +19,17 @@ from typing import Any, TypeVar
 from proxy.call import Call, Charge, Ending, How, Offer, Opening, Receipt
 from proxy.errors import EnergyExhausted, JournalUnavailable, OrchError
 from proxy.journal.ending import before_content, closing, ending
-from proxy.journal.port import CallFacts, Close, Closed, Exhausted, PricedOffer, Refuse, Reserve, Reserved, Store
+from proxy.journal.flood import Place, RefusalMeter
+from proxy.journal.kept import bodies
+from proxy.journal.port import CallFacts, Close, Closed, Exhausted, Noted, PricedOffer, Refuse, Reserve, Reserved, Store
+from proxy.journal.retention import Retention
 
 RESERVE_WAIT_S = 5.0
 """How long a call waits for its points to be held, in seconds."""
 
 MESSAGE_CHARS_MAX = 1000
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -31,7 +37,16 @@ R = TypeVar("R")
 class Journal:
     """Ledger and records over a store. ``close_wait_s``: how long a finished answer waits for its close to be committed."""
 
-    def __init__(self, store: Store, *, close_wait_s: float, reserve_wait_s: float = RESERVE_WAIT_S) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        close_wait_s: float,
+        reserve_wait_s: float = RESERVE_WAIT_S,
+        retention: Retention | None = None,
+    ) -> None:
+        self.retention = retention or Retention()
+        self.refusals = RefusalMeter(store, self.retention)
         self._store = store
         self._close_wait_s = close_wait_s
         self._reserve_wait_s = reserve_wait_s
@@ -43,18 +58,28 @@ class Journal:
 
         A cancellation stays a cancellation; ``trace.receipt`` tells whether the close was committed.
         """
-        op = Reserve(facts=_facts(call), offers=tuple(_priced(offer, charge) for offer in offers), opening=opening)
+        place = self.refusals.place(call.principal.key_id)
+        priced = tuple(_priced(offer, charge) for offer in offers)
+        op = Reserve(facts=_facts(call), offers=priced, opening=opening, if_refused=place.noted)
         hold = CallHold(self._store, call.id, charge, wait_s=self._reserve_wait_s)
-        return _Reserving(_Ledger(self._store, call.id), call, op, hold=hold, close_wait_s=self._close_wait_s)
+        ledger = _Ledger(self._store, call.id, self.retention, self.refusals, place)
+        return _Reserving(ledger, call, op, hold=hold, close_wait_s=self._close_wait_s)
 
     async def refused(self, call: Call, error: OrchError) -> None:
         """Record a call that was refused before any reserve. Raises JournalUnavailable."""
         if call.trace.recorded or isinstance(error, JournalUnavailable):
             return  # it has its row; or there is no store to write one to
+        place = self.refusals.place(call.principal.key_id)
+        if place.noted is Noted.COUNT:
+            self.refusals.count(place.source, error.reason)
+            call.trace.recorded = True
+            return
         message = error.message[:MESSAGE_CHARS_MAX]
         op = Refuse(facts=_readable(_facts(call)), error=error.reason, message=_unicode(message))
-        await _acknowledged(self._store.refuse(op), self._reserve_wait_s)
+        ledger = _Ledger(self._store, call.id, self.retention, self.refusals, place)
+        await _acknowledged(ledger.refuse(op), self._reserve_wait_s)
         call.trace.recorded = True
+        ledger.keep_bodies(call)
 
 
 class CallHold:
@@ -89,10 +114,43 @@ class CallHold:
 
 @dataclass(frozen=True, slots=True)
 class _Ledger:
-    """The end of one call in the store: whatever becomes of a close, no points stay held."""
+    """One call in the store: whatever becomes of a close, no points stay held; whatever refuses it, it is noted once."""
 
     store: Store
     call_id: str
+    retention: Retention
+    refusals: RefusalMeter
+    place: Place
+
+    def reserve(self, op: Reserve) -> Future[Reserved | Exhausted]:
+        reserved = self.store.reserve(op)
+        reserved.add_done_callback(self._note_refusal)  # also when nobody waits any more
+        return reserved
+
+    def _note_refusal(self, reserved: Future[Reserved | Exhausted]) -> None:
+        if reserved.cancelled() or reserved.exception() is not None or isinstance(reserved.result(), Reserved):
+            self.place.free()
+        elif self.place.noted is Noted.COUNT:
+            self.refusals.count(self.place.source, EnergyExhausted.reason)
+
+    def refuse(self, op: Refuse) -> Future[None]:
+        refused = self.store.refuse(op)
+        refused.add_done_callback(lambda done: self._count_if_lost(done, op.error))
+        return refused
+
+    def _count_if_lost(self, refused: Future[None], reason: str) -> None:
+        if not refused.cancelled() and refused.exception() is not None:
+            self.refusals.count(self.place.source, reason)
+
+    def keep_bodies(self, call: Call) -> None:
+        """Behind the call's row in the queue, and nobody waits for it."""
+        try:
+            op = bodies(call, self.retention.rules)
+        except Exception:
+            log.exception("call %s: its bodies are not kept", call.id)
+            return
+        if op is not None:
+            self.store.keep_bodies(op).add_done_callback(_heard)
 
     def close(self, op: Close) -> Future[Closed]:
         closed = self.store.close(op)
@@ -125,6 +183,8 @@ class _Reserving(AbstractAsyncContextManager[Call]):
         trace = self._call.trace
         trace.recorded, trace.booked = True, self._call
         if isinstance(answer, Exhausted):
+            if self._op.if_refused is Noted.ROW:
+                self._ledger.keep_bodies(self._call)
             raise EnergyExhausted(required=answer.required, available=answer.available)
         taken = self._op.offers[answer.offer]
         self._hold.points = taken.points
@@ -135,7 +195,7 @@ class _Reserving(AbstractAsyncContextManager[Call]):
         return held
 
     async def _reserved(self) -> Reserved | Exhausted:
-        reserved = self._ledger.store.reserve(self._op)
+        reserved = self._ledger.reserve(self._op)
         try:
             return await _acknowledged(reserved, self._hold.wait_s)
         except asyncio.CancelledError as error:
@@ -151,6 +211,7 @@ class _Reserving(AbstractAsyncContextManager[Call]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         closed = self._ledger.close(self._closing(error))
+        self._ledger.keep_bodies(self._call)
         try:
             await self._settled(closed)
         except JournalUnavailable:

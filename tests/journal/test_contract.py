@@ -84,7 +84,9 @@ async def test_an_account_without_points_may_make_free_calls(store: Store) -> No
     assert await store.close(answered("c1", 0)) == Closed(charged=0, remaining=0)
 
 
-async def test_an_account_that_only_unpriced_calls_opened_gets_its_plan_with_its_first_priced_call(store: Store) -> None:
+async def test_an_account_that_only_unpriced_calls_opened_gets_its_plan_with_its_first_priced_call(
+    store: Store,
+) -> None:
     nothing = Opening(NO_PLAN, 0)
     for call_id in ("c1", "c2"):
         assert isinstance(await store.reserve(reserve(call_id, offer(0), opening=nothing)), Reserved)

@@ -42,7 +42,7 @@ def outcome(model: str = "gpt-4o") -> Outcome:
     return Outcome(model=model, deployment=here, usage=Usage(input_tokens=1, output_tokens=1), cost_nanousd=1)
 
 
-def journal(store: Store, **waits: float) -> Journal:
+def journal(store: Store, **waits: Any) -> Journal:
     return Journal(store, **{"close_wait_s": 5.0, **waits})
 
 
