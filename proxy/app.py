@@ -22,11 +22,14 @@ from proxy.chain import chain
 from proxy.config import Loaded, store_path
 from proxy.config.settings import Config, Limits, UpstreamSettings
 from proxy.config.watch import watch
+from proxy.edge.access import Door, served_at
+from proxy.edge.admin.desk import Desk
 from proxy.edge.asgi import application
 from proxy.edge.gateway import Gateway, Serving
 from proxy.edge.live import InUse, Live, Version
 from proxy.edge.receive import BodyBudget
 from proxy.edge.routes import routes
+from proxy.journal.admin import DirectAdmin
 from proxy.journal.control import serve_control
 from proxy.journal.hold import Journal
 from proxy.journal.lock import locked, socket_path
@@ -57,9 +60,13 @@ Load = Callable[[], Loaded]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A proxy ready to serve: its ASGI application, and what a server needs beside it."""
+    """A proxy ready to serve: its ASGI application, and what a server needs beside it.
+
+    ``admin`` is for the listener of its own that ``/admin`` and ``/metrics`` may have.
+    """
 
     asgi: ASGIApp
+    admin: ASGIApp | None
     gateway: Gateway
     store: Store
     keyring: Keyring
@@ -89,8 +96,19 @@ async def opened(
         await stack.enter_async_context(serve_control(socket, store, keyring))
         await stack.enter_async_context(_audited(store, metrics, loaded.config.metrics.verify_s))
         await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
-        yield Running(asgi=application(routes(gateway), gateway), gateway=gateway, store=store, keyring=keyring)
+        desk = Desk(gateway=gateway, admin=DirectAdmin(store, keyring), books=store)
+        asgi, admin = _applications(gateway, desk, loaded.config)
+        yield Running(asgi=asgi, admin=admin, gateway=gateway, store=store, keyring=keyring)
         await _drain(gateway)
+
+
+def _applications(gateway: Gateway, desk: Desk, config: Config) -> tuple[ASGIApp, ASGIApp | None]:
+    """What the listener of calls serves, and what the listener of operators does, where it is another."""
+
+    def behind(door: Door | None) -> ASGIApp:
+        return application(routes(gateway, desk, served_at(door)), gateway)
+
+    return (behind(None), None) if config.admin.listen is None else (behind(Door.MAIN), behind(Door.ADMIN))
 
 
 class Assembly:

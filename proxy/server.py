@@ -10,11 +10,12 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from proxy import __version__
 from proxy.app import Load, Running, opened
@@ -28,6 +29,9 @@ from proxy.telemetry.logs import Logs, tell_of_loop_errors
 log = logging.getLogger("proxy")
 
 BACKLOG = 2048
+
+OPERATOR_DRAIN_S = 1
+"""How long the operators' listener waits for what it still serves once calls have drained, in seconds."""
 
 FILES_BESIDE_MAX = 256
 """Files the process has open beside connections of clients and upstreams: the store, logs, watched folders."""
@@ -71,13 +75,33 @@ async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[st
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
     loop.set_exception_handler(tell_of_loop_errors)
-    with contextlib.closing(claim(listen)) as claimed:
-        async with opened(loaded, load=read, environ=environ, reload_asked=reload_asked) as running:
-            await check_exposure(running, listen, environ)
-            server = Server(server_config(running, drain_s=loaded.config.limits.drain_s))
-            async with beside() as tasks:
-                tasks.start(_announce(server, loaded, claimed))
-                await server.serve(sockets=[claimed])
+    addresses = [address for address in (listen, loaded.config.admin.listen) if address is not None]
+    async with contextlib.AsyncExitStack() as stack:
+        claimed = [stack.enter_context(contextlib.closing(claim(address))) for address in addresses]
+        running = await stack.enter_async_context(opened(loaded, load=read, environ=environ, reload_asked=reload_asked))
+        for address in addresses:
+            await check_exposure(running, address, environ)
+        await stack.enter_async_context(operators_served(running, claimed[1:]))
+        server = Server(server_config(running.asgi, running, drain_s=loaded.config.limits.drain_s))
+        tasks = await stack.enter_async_context(beside())
+        tasks.start(_announce(server, loaded, claimed))
+        await server.serve(sockets=claimed[:1])
+
+
+@contextlib.asynccontextmanager
+async def operators_served(running: Running, claimed: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Serve ``/admin`` and ``/metrics`` on these sockets until the body ends, so that a drain can be watched."""
+    if running.admin is None:
+        yield
+        return
+    server = OperatorServer(server_config(running.admin, running, drain_s=OPERATOR_DRAIN_S))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=list(claimed)))
+        try:
+            await server.up.wait()
+            yield
+        finally:
+            server.should_exit = True
 
 
 class Server(uvicorn.Server):
@@ -110,10 +134,18 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def server_config(running: Running, *, drain_s: float) -> uvicorn.Config:
+class OperatorServer(Server):
+    """The second listener of the process: no signal ends it, but the end of the first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server_config(app: ASGIApp, running: Running, *, drain_s: float) -> uvicorn.Config:
     """How uvicorn serves us: httptools (h11 serves smuggled requests) under our limits, no lifespan, no logs on the hot path."""
     return uvicorn.Config(
-        running.asgi,
+        app,
         http=receiver(lambda: running.gateway.live.version.limits),
         ws="none",
         lifespan="off",
@@ -142,7 +174,7 @@ def claim(listen: str) -> socket.socket:
         claimed.close()
         mend = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
         raise StartError(
-            f"cannot listen on {listen}: {error.strerror}. {mend} server.listen (or --listen) to another."
+            f"cannot listen on {listen}: {error.strerror}. {mend} server.listen (or --listen), or admin.listen, to another."
         ) from error
     return claimed
 
@@ -150,7 +182,8 @@ def claim(listen: str) -> socket.socket:
 def files_needed(config: Config) -> int:
     """Open files when every connection that the configuration allows is open."""
     upstreams = sum(upstream.connections_max for upstream in config.upstreams.values())
-    return config.limits.connections_max + TURNED_AWAY_MAX + upstreams + FILES_BESIDE_MAX
+    listeners = 1 if config.admin.listen is None else 2
+    return listeners * (config.limits.connections_max + TURNED_AWAY_MAX) + upstreams + FILES_BESIDE_MAX
 
 
 def allow_files(wanted: int) -> None:
@@ -181,15 +214,20 @@ async def check_exposure(running: Running, listen: str, environ: Mapping[str, st
     )
 
 
-async def _announce(server: Server, loaded: Loaded, claimed: socket.socket) -> None:
+async def _announce(server: Server, loaded: Loaded, claimed: Sequence[socket.socket]) -> None:
     """Say where, once it is true: whoever reads the line may connect at once."""
     await server.up.wait()
-    host, port = claimed.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
+    calls, *operators = (_url(one) for one in claimed)
     print(
-        f"AI Orchestrator {__version__} on http://{shown}:{port}/v1 "
-        f"({len(loaded.models)} models, policy {loaded.policy_version})",
+        f"AI Orchestrator {__version__} on {calls}/v1 ({len(loaded.models)} models, policy {loaded.policy_version})",
         flush=True,
     )
+    for url in operators:
+        print(f"operators: {url}/admin and {url}/metrics", flush=True)
     for hint in loaded.hints:
         print(f"hint: {hint}", flush=True)
+
+
+def _url(claimed: socket.socket) -> str:
+    host, port = claimed.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -23,6 +23,7 @@ from proxy.config.settings import Config
 from proxy.dialect import request
 from proxy.edge import errors, headers
 from proxy.edge.access import ACCESS, Keyless, Rule
+from proxy.edge.admin.operations import OPERATIONS
 from proxy.policy import AnyPolicy
 from proxy.policy.charge import Tariff
 from proxy.policy.prices import PriceList
@@ -180,7 +181,16 @@ def keys_of(rule: Rule) -> str:
 
 def test_the_endpoints_are_those_that_are_served_to_whom_they_are() -> None:
     documented = {(method, coded(path)[0]): key for method, path, key, _ in rows(API, "method | path")}
+    documented |= {(method, coded(path)[0]): "admin" for method, path, _, _ in rows(API, "operation | path")}
     assert documented == {(rule.method, rule.path): keys_of(rule) for rule in ACCESS}
+
+
+def test_the_parameters_of_the_operators_routes_are_those_that_are_known() -> None:
+    asked = {(method, coded(path)[0]): coded(names) for method, path, names, _ in rows(API, "operation | path")}
+    for rule in ACCESS:
+        if rule.name in OPERATIONS:
+            known = list(OPERATIONS[rule.name].question.model_fields)
+            assert asked[rule.method, rule.path] == [name for name in known if f"{{{name}}}" not in rule.path]
 
 
 def test_the_errors_are_those_of_the_table() -> None:

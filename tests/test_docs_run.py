@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.call import Role
 from proxy.journal.sqlite import read_only
 from proxy.testing import ScriptedUpstream, error
 from proxy.testing.running import RunningProxy, running
@@ -82,13 +83,17 @@ ORCH = 'set -euo pipefail; orch() { "$PYTHON" -m proxy "$@"; }\n'
     not shutil.which("bash") or not shutil.which("curl"), reason="the blocks are for bash, and use curl"
 )
 async def test_every_bash_block_runs(proxy: RunningProxy) -> None:
-    key = await proxy.user_key("reader", energy=100)
+    known = {
+        "ORCH_KEY": await proxy.user_key("reader", energy=100),
+        "ORCH_ADMIN_KEY": await proxy.key(role=Role.ADMIN),
+        "PYTHON": sys.executable,
+    }
     address = proxy.root_url.removeprefix("http://")
     printed = [
-        await ran("bash", "-c", ORCH + block.text.replace(ADDRESS, address), ORCH_KEY=key, PYTHON=sys.executable)
-        for block in blocks("bash")
+        await ran("bash", "-c", ORCH + block.text.replace(ADDRESS, address), **known) for block in blocks("bash")
     ]
     assert all(printed)
+    assert [text for text in printed if '"error":{' in text] == []
     assert sum("ok: every invariant holds" in text for text in printed) == 1
     assert any("ben\tapp\tpro\t5250\t0\t5250" in text for text in printed), "a reference counts once"
 

@@ -177,6 +177,16 @@ class UpstreamSettings(Settings):
     connect_s: float = Field(10, gt=0, description="Time to connect, in seconds.")
 
 
+class Admin(Settings):
+    """Where operators and back ends connect."""
+
+    listen: Annotated[str, AfterValidator(checked_listen)] | None = Field(
+        None,
+        description="host:port for /admin and /metrics, which server.listen then does not serve. Other than loopback needs"
+        " an admin key. Default: server.listen serves them.",
+    )
+
+
 class Log(Settings):
     """What the log says and how. It goes to stderr."""
 
@@ -259,6 +269,9 @@ class Config(Settings):
     """config.yaml as a whole."""
 
     server: Server = Field(default_factory=Server, description="Where to listen. A change needs a restart.")
+    admin: Admin = Field(
+        default_factory=Admin, description="A listener of its own for operators. A change needs a restart."
+    )
     store: Annotated[str, AfterValidator(checked_store)] = Field(
         "sqlite:///data/orch.db",
         description="Ledger and records: sqlite:///path (relative to this file). A change needs a restart.",

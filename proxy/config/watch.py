@@ -27,6 +27,7 @@ LOOK_MS = 500  # how often to look anyway: some file systems (network, bind moun
 # Read once, when the process starts: the address, the store, and what is shared by all versions of a configuration.
 RESTART = (
     "server.listen",
+    "admin.listen",
     "store",
     "durability",
     "metrics",

@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.call import Operation
 from proxy.edge.access import ACCESS, Keyless, Rule, reach
+from proxy.edge.admin.desk import Desk
+from proxy.edge.admin.endpoint import AdminEndpoint
+from proxy.edge.admin.operations import OPERATIONS
 from proxy.edge.calls import CallEndpoint
 from proxy.edge.context import keep, known
 from proxy.edge.gateway import Gateway
@@ -20,9 +23,9 @@ Endpoints = Mapping[str, ASGIApp]
 """The endpoint of each rule, by the rule's name."""
 
 
-def routes(gateway: Gateway, rules: Sequence[Rule] = ACCESS) -> list[Route]:
+def routes(gateway: Gateway, desk: Desk, rules: Sequence[Rule] = ACCESS) -> list[Route]:
     """One route for each path; nothing else is served."""
-    return guarded(rules, endpoints(gateway))
+    return guarded(rules, endpoints(gateway, desk))
 
 
 def guarded(rules: Sequence[Rule], served: Endpoints) -> list[Route]:
@@ -37,9 +40,10 @@ def guarded(rules: Sequence[Rule], served: Endpoints) -> list[Route]:
     ]
 
 
-def endpoints(gateway: Gateway) -> Endpoints:
+def endpoints(gateway: Gateway, desk: Desk) -> Endpoints:
     reads = Reads(gateway)
     return {
+        **{name: AdminEndpoint(desk, name) for name in OPERATIONS},
         "chat": CallEndpoint(gateway, Operation.CHAT),
         "embeddings": CallEndpoint(gateway, Operation.EMBEDDINGS),
         "models": request_response(reads.models),

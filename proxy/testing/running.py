@@ -23,19 +23,20 @@ from proxy.call import Opening, Role
 from proxy.config import load, store_path
 from proxy.journal.port import NewUser
 from proxy.keys import NewKey
-from proxy.server import Server, claim, server_config
+from proxy.server import Server, claim, operators_served, server_config
 
 NAMESPACE = "app"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningProxy:
-    """Where the proxy listens, and the parts of it that a test looks at."""
+    """Where the proxy listens, and the parts of it that a test looks at. ``operators_url`` serves ``/admin``."""
 
     base_url: str
     parts: Running
     database: Path
     reload_asked: asyncio.Event
+    operators_url: str
 
     @property
     def root_url(self) -> str:
@@ -75,12 +76,14 @@ async def running(
     asked = asyncio.Event()
     async with opened(loaded, load=lambda: load(path, known), environ=known, reload_asked=asked) as parts:
         claimed = claim("127.0.0.1:0")
-        server = Server(server_config(parts, drain_s=1))
-        async with asyncio.TaskGroup() as group:
+        operators = [] if parts.admin is None else [claim("127.0.0.1:0")]
+        server = Server(server_config(parts.asgi, parts, drain_s=1))
+        async with operators_served(parts, operators), asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[claimed]))
             try:
                 await server.up.wait()
-                base_url = f"http://127.0.0.1:{claimed.getsockname()[1]}/v1"
-                yield RunningProxy(base_url, parts, store_path(loaded.config.store), asked)
+                root, *operators_at = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (claimed, *operators))
+                database = store_path(loaded.config.store)
+                yield RunningProxy(f"{root}/v1", parts, database, asked, (operators_at or [root])[0])
             finally:
                 server.should_exit = True
