@@ -80,10 +80,11 @@ async def opened(
     database = store_path(loaded.config.store)
     owner = f"proxy-{uuid.uuid4().hex[:12]}"
     async with contextlib.AsyncExitStack() as stack:
+        # First, so it ends last: a collector that does not answer must not keep the ledger from the next process.
+        tracing = await stack.enter_async_context(exporting(loaded.config.telemetry, environ))
         socket = socket_path(database)
         stack.enter_context(locked(database, socket=socket, owner=owner))
         metrics = Metrics()
-        tracing = await stack.enter_async_context(exporting(loaded.config.telemetry, environ))
         store = await open_sqlite(database, durability=loaded.config.durability, owner=owner, meter=metrics.journal)
         stack.push_async_callback(store.aclose)
         keyring = Keyring(store, load_pepper(database.parent, environ), environ.get("ORCH_ADMIN_KEY"))
