@@ -14,8 +14,8 @@ from proxy.edge.live import Live
 from proxy.edge.receive import BodyBudget
 from proxy.errors import JournalUnavailable, OrchError, Overloaded
 from proxy.journal.port import Balance
-from proxy.telemetry.observers import Observers
-from proxy.telemetry.port import Exposition, Nothing, Observer
+from proxy.telemetry.observers import Nothing, Observers
+from proxy.telemetry.port import Exposition, Observer
 
 log = logging.getLogger("proxy.edge")
 

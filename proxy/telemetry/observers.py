@@ -31,6 +31,13 @@ class Observers:
             _safely(observer.turned_away, error)
 
 
+class Nothing:
+    """Implements ``Exposition`` where nothing is counted."""
+
+    async def text(self) -> bytes:
+        return b""
+
+
 def _safely(tell: Callable[..., None], *told: object) -> None:
     try:
         tell(*told)

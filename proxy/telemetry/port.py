@@ -34,10 +34,3 @@ class Exposition(Protocol):
     """The text of ``/metrics``."""
 
     async def text(self) -> bytes: ...
-
-
-class Nothing:
-    """Implements ``Exposition`` where nothing is counted."""
-
-    async def text(self) -> bytes:
-        return b""
