@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from proxy.call import Principal, Role
 from proxy.errors import BadRequest, ConfigError, Problem, Unauthenticated
-from proxy.journal.port import KeyRow, Store
+from proxy.journal.clock import unix_ms
+from proxy.journal.port import KeyRow, Rotation, Store
 
 PREFIX = "sk-orch-"
 DEFAULT_NAMESPACE = "app"
@@ -112,7 +113,7 @@ class NewKey(BaseModel):
 
 def mint(pepper: bytes, new: NewKey, *, created_at: int) -> tuple[KeyRow, str]:
     """A fresh key: the row to keep, and the text that is shown once. ``created_at`` is Unix milliseconds."""
-    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    key_id, secret = _minted()
     row = KeyRow(
         id=key_id,
         mac=mac(pepper, secret),
@@ -126,7 +127,16 @@ def mint(pepper: bytes, new: NewKey, *, created_at: int) -> tuple[KeyRow, str]:
         name=new.name,
         created_at=created_at,
     )
-    return row, f"{PREFIX}{key_id}_{secret}"
+    return row, _whole(key_id, secret)
+
+
+def _minted() -> tuple[str, str]:
+    """A new id and a new secret."""
+    return secrets.token_hex(8), secrets.token_urlsafe(32)
+
+
+def _whole(key_id: str, secret: str) -> str:
+    return f"{PREFIX}{key_id}_{secret}"
 
 
 def mac(pepper: bytes, secret: str) -> bytes:
@@ -213,10 +223,17 @@ class Keyring:
     """Turns what a client sent into a Principal. The rows read last are kept; a revoke in this process counts at once."""
 
     def __init__(
-        self, store: Store, pepper: bytes, admin_key: str | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        pepper: bytes,
+        admin_key: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._now_ms = now_ms
         self._pepper = pepper
         self._admin_mac = mac(pepper, _checked_admin_key(admin_key)) if admin_key and admin_key.strip() else None
         self._rows: OrderedDict[str, KeyRow] = OrderedDict()
@@ -240,13 +257,13 @@ class Keyring:
         row = await self._row(parts[0])
         if row is None or not matches(self._pepper, row, parts[1]):
             raise Unauthenticated(_WRONG_KEY)
-        if row.revoked_at is not None:
+        if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= self._now_ms()):
             raise Unauthenticated(_REVOKED)
         return _principal(row)
 
     async def create(self, new: NewKey) -> tuple[KeyRow, str]:
         """Mint and store a key; the text is shown once."""
-        row, shown_once = mint(self._pepper, new, created_at=time.time_ns() // 1_000_000)
+        row, shown_once = mint(self._pepper, new, created_at=self._now_ms())
         await self._store.create_key(row)
         self.forget(row.id)
         return row, shown_once
@@ -260,6 +277,27 @@ class Keyring:
         )  # who asked may leave; the key is still forgotten when the commit is done
         self.forget(key_id)  # the callback may come a turn of the loop later, and a call before it
         return known
+
+    async def rotate(self, key_id: str, *, grace_ms: int = 0) -> tuple[KeyRow, str]:
+        """Put a fresh key of the same rights in this one's place, which is good for ``grace_ms`` more; the text is shown once.
+
+        Raises NotFound, or BadRequest for a key that is revoked or was replaced already.
+        """
+        fresh_id, secret = _minted()
+        rotating = self._store.rotate_key(
+            Rotation(
+                key_id=key_id,
+                fresh_id=fresh_id,
+                mac=mac(self._pepper, secret),
+                created_at=self._now_ms(),
+                grace_ms=grace_ms,
+            )
+        )
+        rotating.add_done_callback(lambda _: self.forget(key_id))
+        row = await asyncio.shield(rotating)  # as for a revoke
+        self.forget(key_id)
+        self.forget(fresh_id)
+        return row, _whole(fresh_id, secret)
 
     def forget(self, key_id: str) -> None:
         """Read this key from the store again when it is next used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,30 @@ def test_a_secret_that_cannot_be_made_says_where(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="ORCH_SECRET"):
         keys.load_pepper(tmp_path / "file" / "data", {})
+
+
+async def test_a_rotated_key_is_another_text_of_the_same_rights_and_the_old_one_counts_no_more(
+    keyring: Keyring,
+) -> None:
+    row, text = await keyring.create(NewKey(role=Role.USER, user="ana", models=("gpt-4o",)))
+    before = await keyring.principal(text)
+    fresh, fresh_text = await keyring.rotate(row.id)
+    assert await keyring.principal(fresh_text) == replace(before, key_id=fresh.id)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await keyring.principal(text)
+
+
+async def test_a_key_rotated_with_grace_counts_until_that_is_over(store: Watched) -> None:
+    now = 1_000
+    keyring = Keyring(store, PEPPER, now_ms=lambda: now)
+    row, text = await keyring.create(NewKey(role=Role.SERVICE))
+    await keyring.rotate(row.id, grace_ms=500)
+    old = await store.key(row.id)
+    assert old is not None
+    assert old.expires_at is not None
+    now = old.expires_at - 1
+    assert (await keyring.principal(text)).key_id == row.id
+    now = old.expires_at
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await keyring.principal(text)
+    assert old.revoked_at is None

@@ -90,6 +90,7 @@ class KeyFacts(Operation):
     name: str | None
     created_at: int
     revoked_at: int | None
+    expires_at: int | None
 
 
 class CreatedKey(Operation):
@@ -242,4 +243,5 @@ def _facts(row: KeyRow) -> KeyFacts:
         name=row.name,
         created_at=row.created_at,
         revoked_at=row.revoked_at,
+        expires_at=row.expires_at,
     )

@@ -318,7 +318,8 @@ class MemoryStore(MemoryRecords):
         row = self._keys.get(key_id)
         if row is None:
             return False
-        self._keys[key_id] = replace(row, revoked_at=self._revoked_now(row))
+        if row.revoked_at is None:
+            self._keys[key_id] = replace(row, revoked_at=self._now_ms())
         return True
 
     def _keep(self, version: str, files: Mapping[str, str]) -> None:

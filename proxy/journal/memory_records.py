@@ -56,16 +56,14 @@ class MemoryRecords(MemoryListings):
         old = self._keys.get(op.key_id)
         if old is None:
             raise no_key(op.key_id)
-        if old.revoked_at is not None:
+        if (old.revoked_at, old.expires_at) != (None, None):
             raise key_is_over(op.key_id)
-        self._keys[old.id] = replace(old, revoked_at=self._now_ms() + op.grace_ms)
+        now = self._now_ms()
+        over = replace(old, expires_at=now + op.grace_ms) if op.grace_ms else replace(old, revoked_at=now)
+        self._keys[old.id] = over
         fresh = replace(old, id=op.fresh_id, mac=op.mac, created_at=op.created_at)
         self._keys[fresh.id] = fresh
         return fresh
-
-    def _revoked_now(self, row: KeyRow) -> int:
-        now = self._now_ms()
-        return now if row.revoked_at is None else min(row.revoked_at, now)
 
     def _erase_user(self, account: str, pseudonym: str) -> Erased:
         running = sum(row["state"] == "open" for row in self._calls.values() if row["account"] == account)
@@ -77,7 +75,7 @@ class MemoryRecords(MemoryListings):
         for key_id in keys:
             row = self._keys[key_id]
             nameless = replace(row, user=pseudonym, workspace=None, name=None)
-            self._keys[key_id] = replace(nameless, revoked_at=self._revoked_now(row))
+            self._keys[key_id] = replace(nameless, revoked_at=row.revoked_at or self._now_ms())
         found = [*keys, *self._rename_account(account, fresh), *self._rename_calls(account, fresh)]
         return Erased(pseudonym=pseudonym if found else None, keys=keys)
 

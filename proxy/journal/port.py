@@ -153,7 +153,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key as stored: its secret only as an HMAC. Times are Unix milliseconds."""
+    """A key as stored: its secret only as an HMAC. Times are Unix milliseconds; ``expires_at``: another took its place."""
 
     id: str
     mac: bytes
@@ -167,6 +167,7 @@ class KeyRow:
     name: str | None
     created_at: int
     revoked_at: int | None = None
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +191,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """A key ``key_id`` replaced by a fresh one of the same rights. The old one is revoked ``grace_ms`` later."""
+    """A key ``key_id`` replaced by a fresh one of the same rights. The old one is good for ``grace_ms`` more; 0: it is revoked."""
 
     key_id: str
     fresh_id: str

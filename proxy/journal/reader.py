@@ -193,7 +193,8 @@ def _unreadable(error: Exception) -> JournalUnavailable:
 
 def key_row(row: Sequence[Any]) -> KeyRow:
     """A row of READ_KEY or READ_KEYS."""
-    key_id, mac, role, namespace, user, workspace, operations, models, actions, name, created_at, revoked_at = row
+    key_id, mac, role, namespace, user, workspace, operations, models, actions, name, *times = row
+    created_at, revoked_at, expires_at = times
     return KeyRow(
         id=key_id,
         mac=mac,
@@ -207,6 +208,7 @@ def key_row(row: Sequence[Any]) -> KeyRow:
         name=name,
         created_at=created_at,
         revoked_at=revoked_at,
+        expires_at=expires_at,
     )
 
 

@@ -85,10 +85,11 @@ def scrub(busy_ms: int, db: Db, at: int) -> bool:
 
 
 def rotate_key(op: Rotation, db: Db, at: int) -> None:
-    """Copy the key's rights to the fresh one, then revoke it. Raises NotFound, BadRequest."""
+    """Copy the key's rights to the fresh one, and end it. Raises NotFound, BadRequest."""
     if db.execute(statements.READ_KEY, (op.key_id,)).fetchone() is None:
         raise no_key(op.key_id)
-    if not db.execute(statements.REPLACE_KEY, (at + op.grace_ms, op.key_id)).rowcount:
+    ends = (None, at + op.grace_ms) if op.grace_ms else (at, None)
+    if not db.execute(statements.REPLACE_KEY, (*ends, op.key_id)).rowcount:
         raise key_is_over(op.key_id)
     if not db.execute(statements.COPY_KEY, (op.fresh_id, op.mac, op.created_at, op.key_id)).rowcount:
         raise key_exists(op.fresh_id)

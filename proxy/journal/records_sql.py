@@ -26,8 +26,8 @@ RENAME_ACCOUNT = "UPDATE accounts SET id = ?, user_id = ? WHERE id = ? RETURNING
 REFS_OF_ACCOUNT = "SELECT id, source_ref FROM grants WHERE account = ?"
 ERASE_GRANT = "UPDATE grants SET reason = NULL, source_ref = ? WHERE id = ?"
 ERASE_KEYS = """
-UPDATE keys SET revoked_at = MIN(COALESCE(revoked_at, ?1), ?1), user_id = ?2, workspace = NULL, name = NULL
-WHERE namespace = ?3 AND user_id = ?4
+UPDATE keys SET revoked_at = COALESCE(revoked_at, ?), user_id = ?, workspace = NULL, name = NULL
+WHERE namespace = ? AND user_id = ?
 RETURNING id
 """
 NOTE_ERASURE = "INSERT INTO erasures (account, calls_to, pseudonym) VALUES (?, ?, ?)"

@@ -154,6 +154,7 @@ keys = Table(
     Column("name", Text),
     Column("created_at", Int, nullable=False),
     Column("revoked_at", Int),
+    Column("expires_at", Int),  # of a key that another took the place of
     sqlite_strict=True,
 )
 

@@ -98,19 +98,23 @@ INSERT INTO keys (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING
 """
-REVOKE_KEY = "UPDATE keys SET revoked_at = MIN(COALESCE(revoked_at, ?1), ?1) WHERE id = ?2"
-REPLACE_KEY = "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+REVOKE_KEY = "UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?"
+REPLACE_KEY = (
+    "UPDATE keys SET revoked_at = ?, expires_at = ? WHERE id = ? AND revoked_at IS NULL AND expires_at IS NULL"
+)
 COPY_KEY = """
 INSERT INTO keys (id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at)
 SELECT ?, ?, role, namespace, user_id, workspace, operations, models, actions, name, ? FROM keys WHERE id = ?
 ON CONFLICT (id) DO NOTHING
 """
 READ_KEY = """
-SELECT id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at, revoked_at
+SELECT id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at, revoked_at,
+    expires_at
 FROM keys WHERE id = ?
 """
 READ_KEYS = """
-SELECT id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at, revoked_at
+SELECT id, mac, role, namespace, user_id, workspace, operations, models, actions, name, created_at, revoked_at,
+    expires_at
 FROM keys WHERE namespace = COALESCE(?, namespace) ORDER BY created_at, id
 """
 KEEP_POLICY_VERSION = """

@@ -156,6 +156,7 @@ def _entries() -> None:
 
 
 def _records() -> None:
+    op.add_column("keys", sa.Column("expires_at", Int))
     op.create_table(
         "pruned",
         sa.Column("payer", Int, sa.ForeignKey("accounts.number"), primary_key=True),
