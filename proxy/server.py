@@ -23,6 +23,7 @@ from proxy.config import Loaded, is_loopback, load, parse_listen
 from proxy.config.settings import Config
 from proxy.edge.protocol import TURNED_AWAY_MAX, receiver
 from proxy.errors import OrchError
+from proxy.listeners import listener
 from proxy.tasks import beside
 from proxy.telemetry.logs import Logs, tell_of_loop_errors
 
@@ -172,9 +173,11 @@ def claim(listen: str) -> socket.socket:
         claimed.bind((host, port))
     except OSError as error:
         claimed.close()
-        mend = "Stop what uses it, or set" if error.errno == errno.EADDRINUSE else "Set"
+        taken = error.errno == errno.EADDRINUSE
+        by = f" by {who}" if taken and (who := listener(port)) else ""
+        mend = "Stop what uses it, or set" if taken else "Set"
         raise StartError(
-            f"cannot listen on {listen}: {error.strerror}. {mend} server.listen (or --listen), or admin.listen, to another."
+            f"cannot listen on {listen}: {error.strerror}{by}. {mend} server.listen (or --listen), or admin.listen, to another."
         ) from error
     return claimed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.errors import BadRequest, OrchError
+from proxy.listeners import listener
 
 HOST = "127.0.0.1"
 READY_S = 60.0
@@ -85,9 +87,10 @@ def _check_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
+            by = f" by {who}" if error.errno == errno.EADDRINUSE and (who := listener(port)) else ""
             other = port % 65535 + 1
             raise BadRequest(
-                f"port {port} on {HOST} cannot be had ({error.strerror}); choose another, as in --port {other}"
+                f"port {port} on {HOST} cannot be had ({error.strerror}{by}); choose another, as in --port {other}"
             ) from error
 
 
