@@ -15,10 +15,10 @@ _SHAPES = re.compile(
     r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=*-]{6,}"
     r"|\b(?:sk|pk|rk|gsk|xai|nvapi|hf|ak)[-_][A-Za-z0-9*._-]{6,}"
     r"|\bAIza[0-9A-Za-z_*-]{10,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
+    r"|\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_.-]+"
 )
-_URL_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#\"'<>]*@", re.IGNORECASE)
-_URL_TAIL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
+_BETWEEN_WORDS = re.compile(r"([\s\"'<>]+)")
+_URL_USER = re.compile(r"://[^/]*@")
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -27,8 +27,15 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         if len(secret) >= SECRET_CHARS_MIN:
             text = text.replace(secret, REDACTED)
     if "://" in text:
-        text = _URL_TAIL.sub(r"\1", _URL_USER.sub(r"\1", text))
+        text = "".join(_bare(word) if "://" in word else word for word in _BETWEEN_WORDS.split(text))
     return _SHAPES.sub(REDACTED, text)
+
+
+def _bare(url: str) -> str:
+    """Without user, password, query and fragment. Word by word, because one pattern over a whole line can be made to
+    take minutes.
+    """
+    return _URL_USER.sub("://", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def spellings(secret: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +17,7 @@ from proxy.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from proxy.redaction import redact
 from proxy.upstream.providers import display_of
 
 RETRY_AFTER_S_MAX = 3600.0
@@ -25,7 +25,6 @@ MESSAGE_CHARS_MAX = 2_000
 DETAIL_DEPTH_MAX = 8
 WORD_CHARS_MAX = 200
 BODY_BYTES_MAX = 64 * 1024
-SECRET_CHARS_MIN = 4  # a shorter header of the operator's ("1", "eu") is no secret, and is in too many words
 
 QUOTA_EXHAUSTED = "upstream_quota_exhausted"
 ANSWER_TOO_LARGE = "answer_too_large"  # asked again it would be as large
@@ -53,22 +52,6 @@ _STATUS_OF_TYPE = {
 }
 
 _WORDS = frozenset({"type", "code", "param"})
-
-_SECRETS = re.compile(
-    r"(?i:\bbearer\s+)[^\s\"',;]+"
-    r"|\b(?:sk|pk|rk|gsk|xai|nvapi|hf|ak)[-_][A-Za-z0-9*._-]{6,}"
-    r"|\bAIza[0-9A-Za-z_*-]{10,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
-)
-_URL_TAIL = re.compile(r"(https?://)(?:[^\s/@\"']*@)?([^\s?#\"'<>]*)[?#][^\s\"'<>]*")
-
-
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without the given secrets, without what looks like a key, and without the query of any URL."""
-    for secret in secrets:
-        if len(secret) >= SECRET_CHARS_MIN:
-            text = text.replace(secret, "[redacted]")
-    return _SECRETS.sub("[redacted]", _URL_TAIL.sub(r"\1\2", text))
 
 
 def classify(

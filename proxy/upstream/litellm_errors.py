@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from proxy.errors import UpstreamError, UpstreamRefused, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
-from proxy.upstream.classify import classify, redact
+from proxy.redaction import redact
+from proxy.upstream.classify import classify
 from proxy.upstream.providers import display_of
 
 CHAIN_MAX = 12

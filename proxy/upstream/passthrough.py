@@ -18,7 +18,8 @@ from proxy.dialect.answer import NotAnAnswer, read_answer
 from proxy.dialect.body import dump
 from proxy.dialect.sse import EventTooLarge, Framer
 from proxy.errors import ConfigError, Problem, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
-from proxy.upstream.classify import ANSWER_TOO_LARGE, BODY_BYTES_MAX, classify, classify_object, error_object, redact
+from proxy.redaction import redact
+from proxy.upstream.classify import ANSWER_TOO_LARGE, BODY_BYTES_MAX, classify, classify_object, error_object
 from proxy.upstream.port import CALL_ID_HEADER, Take, UpstreamRequest
 from proxy.upstream.providers import display_of
 

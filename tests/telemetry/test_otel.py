@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.call import Deployment
 from proxy.telemetry.otel import _provider
 from proxy.testing import ScriptedUpstream, error
 from proxy.testing.running import RunningProxy, running
@@ -182,8 +183,6 @@ async def test_without_a_collector_an_upstream_is_told_of_no_trace(tmp_path: Pat
 
 
 def test_providers_have_the_names_of_the_conventions() -> None:
-    from proxy.call import Deployment
-
     names = {
         name: _provider(Deployment(upstream="u", provider=name, model="m")) for name in ("openai", "gemini", "xai")
     }

@@ -18,6 +18,7 @@ from proxy.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from proxy.redaction import redact
 from proxy.upstream.classify import (
     MESSAGE_CHARS_MAX,
     QUOTA_EXHAUSTED,
@@ -25,7 +26,6 @@ from proxy.upstream.classify import (
     classify,
     classify_object,
     error_object,
-    redact,
     retry_after_s,
 )
 
