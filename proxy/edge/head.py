@@ -33,11 +33,14 @@ class Target:
     query: bytes
 
 
-def check_head(method: str, version: str, headers: RawHeaders, limits: Limits) -> None:
-    """Raises HeadTooLarge, BadRequest, ExpectationFailed, WrongMethod."""
+def check_head(method: str, version: str, headers: RawHeaders, limits: Limits) -> bool:
+    """Whether the client waits for ``100 Continue`` before it sends the body.
+
+    Raises HeadTooLarge, BadRequest, ExpectationFailed, WrongMethod.
+    """
     if version not in ("1.1", "1.0"):
         raise BadRequest(f"HTTP/{version} is not served here. Use HTTP/1.1.")
-    size, hosts = 0, 0
+    size, hosts, waits = 0, 0, False
     for name, value in headers:
         size += len(name) + len(value) + FRAMING_BYTES
         if name not in _ACTED_ON:
@@ -47,19 +50,16 @@ def check_head(method: str, version: str, headers: RawHeaders, limits: Limits) -
             _check_host(value)
         elif name == b"transfer-encoding":
             _check_transfer_encoding(value, version)
-        elif version == "1.1" and value.strip().lower() != b"100-continue":
-            raise ExpectationFailed(f"Expect: {_shown(value)} cannot be met. Send 100-continue, or no Expect header.")
+        elif version == "1.1":  # before it, nobody knew of expectations
+            _check_expectation(value)
+            waits = True
     if size > limits.head_bytes_max:
         raise head_too_large(limits)
     if hosts != 1 and (hosts or version == "1.1"):
         raise BadRequest(f"The request has {hosts or 'no'} host headers. Send one.", param="host")
     if method == "CONNECT":
         raise WrongMethod("This is no forward proxy: CONNECT is not served.", allow=("GET", "POST"))
-
-
-def expects_continue(version: str, headers: RawHeaders) -> bool:
-    """Whether the client waits for ``100 Continue`` before it sends the body; to be asked of a checked head."""
-    return version == "1.1" and any(name == b"expect" for name, _ in headers)
+    return waits
 
 
 def target(url: bytes) -> Target:
@@ -93,6 +93,11 @@ def _check_transfer_encoding(value: bytes, version: str) -> None:
         raise BadRequest("HTTP/1.0 has no transfer-encoding. Use HTTP/1.1, or send content-length.")
     if value.strip().lower() != b"chunked":
         raise BadRequest(f"The transfer-encoding {_shown(value)} is not served. Send chunked, or content-length.")
+
+
+def _check_expectation(value: bytes) -> None:
+    if value.strip().lower() != b"100-continue":
+        raise ExpectationFailed(f"Expect: {_shown(value)} cannot be met. Send 100-continue, or no Expect header.")
 
 
 def _shown(value: bytes) -> str:

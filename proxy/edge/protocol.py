@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from proxy.config.settings import Limits
 from proxy.edge.deadline import Deadline
 from proxy.edge.errors import Failure, failure
-from proxy.edge.head import check_head, expects_continue, head_too_large, target, too_many_headers
+from proxy.edge.head import check_head, head_too_large, target, too_many_headers
 from proxy.edge.headers import encode
 from proxy.edge.ids import uuid7
 from proxy.edge.leaving import LeavingTransport
@@ -231,7 +231,7 @@ class Receiver(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version, method = self.parser.get_http_version(), self.parser.get_method().decode("ascii")
-        check_head(method, version, self.headers, self.limits)
+        self.expect_100_continue = check_head(method, version, self.headers, self.limits)
         asked = target(self.url)
         self.scope["method"] = method
         self._upgrading = self.parser.should_upgrade()
@@ -260,7 +260,7 @@ class Receiver(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=expects_continue(version, self.headers),
+            expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.settings import Limits
-from proxy.edge.head import Target, check_head, expects_continue, target
+from proxy.edge.head import Target, check_head, target
 from proxy.errors import BadRequest, ExpectationFailed, HeadTooLarge, OrchError, WrongMethod
 
 LIMITS = Limits()
@@ -14,7 +14,16 @@ HOST = (b"host", b"localhost")
 
 @pytest.mark.parametrize(
     "host",
-    [b"localhost", b"127.0.0.1:4000", b"[::1]:4000", b"[2001:db8::1]", b"my_service.prod", b"a-b.example.", b"x:1 "],
+    [
+        b"localhost",
+        b"127.0.0.1:4000",
+        b"[::1]:4000",
+        b"[2001:db8::1]",
+        b"my_service.prod",
+        b"a,b",
+        b"a-b.example.",
+        b"x:1 ",
+    ],
 )
 def test_a_host_is_taken_in_every_form(host: bytes) -> None:
     check_head("POST", "1.1", [(b"host", host)], LIMITS)
@@ -22,12 +31,9 @@ def test_a_host_is_taken_in_every_form(host: bytes) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [b"", b" ", b"a b", b"a/b", b"a@b", b"http://a", b"a:b", b"a:123456", b"[::1", b"a,b", b"h\xff", b"a:1:2", b"a#"],
+    [b"", b" ", b"a b", b"a/b", b"a@b", b"http://a", b"a:b", b"a:123456", b"[::1", b"h\xff", b"a:1:2", b"a#"],
 )
 def test_a_host_that_is_none_is_refused(host: bytes) -> None:
-    if host == b"a,b":
-        check_head("POST", "1.1", [(b"host", host)], LIMITS)  # a comma may stand in a name (RFC 3986, 3.2.2)
-        return
     with pytest.raises(BadRequest, match="not a host"):
         check_head("POST", "1.1", [(b"host", host)], LIMITS)
 
@@ -64,17 +70,14 @@ def test_http_1_0_has_no_transfer_encoding() -> None:
 
 def test_an_expectation_other_than_100_continue_is_refused() -> None:
     known, other = [HOST, (b"expect", b"100-Continue")], [HOST, (b"expect", b"200-ok")]
-    check_head("POST", "1.1", known, LIMITS)
-    assert expects_continue("1.1", known)
+    assert check_head("POST", "1.1", known, LIMITS)
     with pytest.raises(ExpectationFailed, match="200-ok"):
         check_head("POST", "1.1", other, LIMITS)
 
 
 def test_http_1_0_expects_nothing() -> None:
-    headers = [HOST, (b"expect", b"200-ok")]
-    check_head("POST", "1.0", headers, LIMITS)
-    assert not expects_continue("1.0", headers)
-    assert not expects_continue("1.1", [HOST])
+    assert not check_head("POST", "1.0", [HOST, (b"expect", b"200-ok")], LIMITS)
+    assert not check_head("POST", "1.1", [HOST], LIMITS)
 
 
 def test_connect_is_refused() -> None:
