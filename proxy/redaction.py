@@ -39,5 +39,6 @@ def _bare(url: str) -> str:
 
 
 def spellings(secret: str) -> tuple[str, ...]:
-    """The secret as it may stand in a text: as it is, and as JSON and ``repr`` write it."""
-    return tuple(dict.fromkeys((secret, orjson.dumps(secret).decode()[1:-1], repr(secret)[1:-1])))
+    """The secret as it may stand in a text: as it is, as ``repr`` writes it, and either as JSON writes that."""
+    plain = (secret, repr(secret)[1:-1])
+    return tuple(dict.fromkeys((*plain, *(orjson.dumps(text).decode()[1:-1] for text in plain))))
