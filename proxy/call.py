@@ -10,10 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
-if TYPE_CHECKING:
-    from proxy.errors import OrchError
+from typing import Any, Protocol, runtime_checkable
 
 Body = Mapping[str, Any]
 
@@ -176,20 +173,6 @@ class Receipt:
 
 
 @dataclass(slots=True)
-class Said:
-    """What a call was answered, for records that keep it: the first ``bytes_max`` bytes. ``cut``: there were more."""
-
-    bytes_max: int
-    raw: bytearray = field(default_factory=bytearray)
-    cut: bool = False
-
-    def add(self, raw: bytes) -> None:
-        room = self.bytes_max - len(self.raw)
-        self.raw += raw[:room]
-        self.cut = self.cut or len(raw) > room
-
-
-@dataclass(slots=True)
 class Trace:
     """What happened to one call so far; shared by all copies of it.
 
@@ -197,7 +180,8 @@ class Trace:
     soon as the answer is complete) and ``partial`` (what was used by an answer that never completed); retry writes
     ``waited_s``; the journal writes ``recorded`` (a row exists), ``booked`` (the call as it stands in the books: its action,
     the model and points held for it), ``ending`` and ``error`` (how it ended, and its reason code), and ``receipt``.
-    ``traceparent`` is the client's header of that name, as it came; ``said`` is noted only where bodies are kept.
+    ``traceparent`` is the client's header of that name, as it came; ``said`` is what was answered,
+    noted only where bodies are kept.
     """
 
     received_at: float
@@ -212,7 +196,7 @@ class Trace:
     ending: Ending | None = None
     error: str | None = None
     receipt: Receipt | None = None
-    said: Said | None = None
+    said: bytearray | None = None
 
 
 class Part(Enum):
@@ -401,15 +385,3 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Outcome]]
 """Answers a call: sends the answer into ``call.reply`` and returns once it is complete, or raises."""
-
-
-class Policy(Protocol):
-    """A step of the chain: its fields are its YAML settings, its ``__call__`` is its behaviour, it holds no state."""
-
-    async def __call__(self, call: Call, call_next: Handler, /) -> Outcome: ...
-
-
-class Refusals(Protocol):
-    """Where a call that was refused before any reserve is recorded."""
-
-    async def refused(self, call: Call, error: OrchError) -> None: ...

@@ -13,8 +13,15 @@ The answer itself leaves through ``call.reply``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
-from proxy.call import Call, Handler, Outcome, Policy
+from proxy.call import Call, Handler, Outcome
+
+
+class Policy(Protocol):
+    """A step of the chain: its fields are its YAML settings, its ``__call__`` is its behaviour, it holds no state."""
+
+    async def __call__(self, call: Call, call_next: Handler, /) -> Outcome: ...
 
 
 def chain(policies: Sequence[Policy], terminal: Handler) -> Handler:

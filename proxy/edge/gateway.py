@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from proxy.call import Call, Principal, Refusals
+from proxy.call import Call, Principal
 from proxy.edge.live import Live
 from proxy.edge.receive import BodyBudget
 from proxy.errors import JournalUnavailable, OrchError, Overloaded
@@ -18,6 +18,12 @@ from proxy.telemetry.observers import Nothing, Observers
 from proxy.telemetry.port import Exposition, Observer
 
 log = logging.getLogger("proxy.edge")
+
+
+class Refusals(Protocol):
+    """Where a call that was refused before any reserve is recorded."""
+
+    async def refused(self, call: Call, error: OrchError) -> None: ...
 
 
 class Keys(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxy.call import Attempt, Call, Chunk, Handler, Model, Outcome, Part, Policy, Usage
-from proxy.chain import chain
+from proxy.call import Attempt, Call, Chunk, Handler, Model, Outcome, Part, Usage
+from proxy.chain import Policy, chain
 from proxy.errors import UpstreamError
 from proxy.policy.prices import PriceList
 from proxy.testing import fake_model
