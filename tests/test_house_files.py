@@ -24,6 +24,8 @@ TESTED_ELSEWHERE = {
     "proxy/journal/migrate.py": "tests/journal/test_upgrade.py",
     "proxy/journal/sqlite.py": "tests/journal/test_contract.py",
     "proxy/journal/ledger.py": "tests/journal/test_contract.py",
+    "proxy/journal/remote.py": "tests/journal/test_control.py",
+    "proxy/journal/retention.py": "tests/journal/test_flood.py",
     "proxy/journal/memory_records.py": "tests/journal/test_records.py",
     "proxy/journal/records_sql.py": "tests/journal/test_records.py",
     "proxy/journal/memory_listing.py": "tests/journal/test_listing.py",

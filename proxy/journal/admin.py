@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from proxy.call import Account, Opening, Role
+from proxy.call import Account, Opening
 from proxy.errors import BadRequest
-from proxy.journal.port import Balance, Grant, KeyRow, NewUser, Store
-from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Keyring, NewKey, check_namespace, check_user
+from proxy.journal.operations import (
+    CreatedKey,
+    DirectOperator,
+    KeyFacts,
+    Namespace,
+    Operation,
+    Operator,
+    User,
+    key_facts,
+)
+from proxy.journal.port import Balance, Grant, KeyRow, NewUser
+from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, NewKey
 from proxy.wording import words
+
+__all__ = [
+    "Admin",
+    "CreateUser",
+    "CreatedKey",
+    "DirectAdmin",
+    "EnsuredUser",
+    "GivePoints",
+    "KeyFacts",
+    "KeyList",
+    "ListKeys",
+    "Operation",
+    "ReadBalance",
+    "RevokeKey",
+    "Revoked",
+    "UserBalance",
+    "checked",
+    "read_balance",
+    "read_keys",
+    "unknown_user",
+]
 
 POINTS_MAX = 10**12
 TEXT_CHARS_MAX = 500
-
-_Namespace = Annotated[str, AfterValidator(check_namespace)]
-_User = Annotated[str, AfterValidator(check_user)]
-
-
-class Operation(BaseModel):
-    """Base of what is asked and answered: unknown fields are refused, nothing changes after it was checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CreateUser(Operation):
     """Open an account on a plan with a starting balance."""
 
-    user: _User
-    namespace: _Namespace = DEFAULT_NAMESPACE
+    user: User
+    namespace: Namespace = DEFAULT_NAMESPACE
     plan: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
     points: int = Field(strict=True, ge=0, le=POINTS_MAX)
 
@@ -38,16 +60,16 @@ class CreateUser(Operation):
 class GivePoints(Operation):
     """Add points to an account; the same ``source_ref`` counts once."""
 
-    user: _User
-    namespace: _Namespace = DEFAULT_NAMESPACE
+    user: User
+    namespace: Namespace = DEFAULT_NAMESPACE
     points: int = Field(strict=True, ge=1, le=POINTS_MAX)
     reason: str | None = Field(None, min_length=1, max_length=TEXT_CHARS_MAX)
     source_ref: str | None = Field(None, min_length=1, max_length=NAME_CHARS_MAX)
 
 
 class ReadBalance(Operation):
-    user: _User
-    namespace: _Namespace = DEFAULT_NAMESPACE
+    user: User
+    namespace: Namespace = DEFAULT_NAMESPACE
 
 
 class RevokeKey(Operation):
@@ -55,7 +77,7 @@ class RevokeKey(Operation):
 
 
 class ListKeys(Operation):
-    namespace: _Namespace | None = None
+    namespace: Namespace | None = None
 
 
 class UserBalance(Operation):
@@ -76,30 +98,6 @@ class EnsuredUser(Operation):
     created: bool
 
 
-class KeyFacts(Operation):
-    """What may be shown of a key: everything but its secret. Times are Unix milliseconds."""
-
-    id: str
-    role: Role
-    namespace: str
-    user: str | None
-    workspace: str | None
-    operations: tuple[str, ...] | None
-    models: tuple[str, ...] | None
-    actions: tuple[str, ...] | None
-    name: str | None
-    created_at: int
-    revoked_at: int | None
-    expires_at: int | None
-
-
-class CreatedKey(Operation):
-    """A new key. ``key`` is the whole text, shown this once."""
-
-    key: str
-    facts: KeyFacts
-
-
 class KeyList(Operation):
     keys: tuple[KeyFacts, ...]
 
@@ -108,7 +106,7 @@ class Revoked(Operation):
     key_id: str
 
 
-class Admin(Protocol):
+class Admin(Operator, Protocol):
     """What an operator can do. Raises BadRequest for what cannot be, JournalUnavailable when the store is not there."""
 
     async def create_user(self, asked: CreateUser) -> UserBalance: ...
@@ -132,12 +130,8 @@ class Reader(Protocol):
     async def keys(self, namespace: str | None = None) -> Sequence[KeyRow]: ...
 
 
-class DirectAdmin:
+class DirectAdmin(DirectOperator):
     """The operations on a store of this process."""
-
-    def __init__(self, store: Store, keyring: Keyring) -> None:
-        self._store = store
-        self._keyring = keyring
 
     async def create_user(self, asked: CreateUser) -> UserBalance:
         account = Account(asked.namespace, asked.user)
@@ -171,7 +165,7 @@ class DirectAdmin:
 
     async def create_key(self, asked: NewKey) -> CreatedKey:
         row, shown_once = await self._keyring.create(asked)
-        return CreatedKey(key=shown_once, facts=_facts(row))
+        return CreatedKey(key=shown_once, facts=key_facts(row))
 
     async def revoke_key(self, asked: RevokeKey) -> Revoked:
         if not await self._keyring.revoke(asked.key_id):
@@ -195,7 +189,7 @@ async def read_balance(reader: Reader, asked: ReadBalance) -> UserBalance:
 
 async def read_keys(reader: Reader, asked: ListKeys) -> KeyList:
     """All keys, or those of one namespace, revoked ones too."""
-    return KeyList(keys=tuple(_facts(row) for row in await reader.keys(asked.namespace)))
+    return KeyList(keys=tuple(key_facts(row) for row in await reader.keys(asked.namespace)))
 
 
 def unknown_user(account: Account) -> BadRequest:
@@ -227,21 +221,4 @@ def _shown(account: Account, found: Balance) -> UserBalance:
         balance=found.balance,
         held=found.held,
         available=found.available,
-    )
-
-
-def _facts(row: KeyRow) -> KeyFacts:
-    return KeyFacts(
-        id=row.id,
-        role=row.role,
-        namespace=row.namespace,
-        user=row.user,
-        workspace=row.workspace,
-        operations=row.operations,
-        models=row.models,
-        actions=row.actions,
-        name=row.name,
-        created_at=row.created_at,
-        revoked_at=row.revoked_at,
-        expires_at=row.expires_at,
     )

@@ -15,7 +15,6 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -23,36 +22,36 @@ from proxy.errors import BadRequest, CallerError, JournalUnavailable, OrchError,
 from proxy.journal import lock
 from proxy.journal.admin import (
     Admin,
-    CreatedKey,
     CreateUser,
     DirectAdmin,
     GivePoints,
-    KeyList,
     ListKeys,
     ReadBalance,
-    Revoked,
     RevokeKey,
-    UserBalance,
     checked,
 )
+from proxy.journal.operations import AskReload, EraseUser, MakeBackup, PruneRecords, ReadStatus, RotateKey
 from proxy.journal.port import Store
+from proxy.journal.remote import (
+    ANSWER_BYTES_MAX,
+    REQUEST_S,
+    RETRY_S,
+    RemoteAdmin,
+    longest_s,
+    packed,
+    read_line,
+)
 from proxy.keys import Keyring, NewKey
 from proxy.tasks import Beside, beside
 
 CONNECTIONS_MAX = 32
 BACKLOG = 64
 REQUEST_BYTES_MAX = 1024 * 1024
-ANSWER_BYTES_MAX = 16 * 1024 * 1024
-REQUEST_S = 5.0
-OPERATION_S = 30.0
-ANSWER_S = OPERATION_S + 5
 DRAIN_S = 1.0
 HOLDER_WAIT_S = 10.0
-RETRY_S = 0.05
 ACCEPT_AGAIN_S = 0.5
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result", bound=BaseModel)
 
 
 def serve_control(path: Path, store: Store, keyring: Keyring) -> AbstractAsyncContextManager[None]:
@@ -147,15 +146,15 @@ class _Server:
     async def _answer(self, connection: socket.socket) -> bytes:
         try:
             async with asyncio.timeout(REQUEST_S):
-                line = await _line(connection, REQUEST_BYTES_MAX)
+                line = await read_line(connection, REQUEST_BYTES_MAX)
             _check_peer(connection)  # once its line is read: closing before would lose the answer
             result = await self._run(line)
         except OrchError as error:
-            return _packed({"error": {"reason": error.reason, "message": error.message, "kind": _kind(error)}})
-        answer = _packed({"result": result})
+            return packed({"error": {"reason": error.reason, "message": error.message, "kind": _kind(error)}})
+        answer = packed({"result": result})
         if len(answer) > ANSWER_BYTES_MAX:
             message = f"the answer has {len(answer)} bytes, more than {ANSWER_BYTES_MAX}; ask for less, by namespace"
-            return _packed({"error": {"reason": "answer_too_large", "message": message, "kind": "caller"}})
+            return packed({"error": {"reason": "answer_too_large", "message": message, "kind": "caller"}})
         return answer
 
     async def _run(self, line: bytes) -> object:
@@ -164,12 +163,12 @@ class _Server:
         if known is None:
             raise BadRequest(f"no method {method!r}; there are {', '.join(self._methods)}")
         try:
-            async with asyncio.timeout(OPERATION_S):
+            async with asyncio.timeout(longest_s(method)):
                 return (await known(arguments)).model_dump(mode="json")
         except OrchError:
             raise
         except TimeoutError as error:
-            raise JournalUnavailable(f"the store did not answer {method} within {OPERATION_S:.0f} s") from error
+            raise JournalUnavailable(f"the store did not answer {method} within {longest_s(method):.0f} s") from error
         except Exception as error:
             _log.exception("control socket: %s failed", method)
             raise OrchError(f"{method} failed inside the proxy ({type(error).__name__}); its log says more") from error
@@ -185,6 +184,12 @@ def _methods(admin: Admin) -> Mapping[str, _Method]:
         "balance": lambda arguments: admin.balance(checked(ReadBalance, arguments)),
         "create_key": lambda arguments: admin.create_key(checked(NewKey, arguments)),
         "revoke_key": lambda arguments: admin.revoke_key(checked(RevokeKey, arguments)),
+        "rotate_key": lambda arguments: admin.rotate_key(checked(RotateKey, arguments)),
+        "erase_user": lambda arguments: admin.erase_user(checked(EraseUser, arguments)),
+        "prune": lambda arguments: admin.prune(checked(PruneRecords, arguments)),
+        "backup": lambda arguments: admin.backup(checked(MakeBackup, arguments)),
+        "db_status": lambda arguments: admin.db_status(checked(ReadStatus, arguments)),
+        "reload": lambda arguments: admin.reload(checked(AskReload, arguments)),
         "list_keys": lambda arguments: admin.list_keys(checked(ListKeys, arguments)),
     }
 
@@ -195,20 +200,6 @@ def _check_peer(connection: socket.socket) -> None:
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     if uid != os.geteuid():
         raise CallerError(f"the proxy runs as user {os.geteuid()}; run this command as that user", reason="wrong_user")
-
-
-async def _line(connection: socket.socket, bytes_max: int) -> bytes:
-    """Read up to the first newline (exclusive); b"" when the peer left before."""
-    loop = asyncio.get_running_loop()
-    received = bytearray()
-    while (end := received.find(b"\n")) < 0:
-        if len(received) > bytes_max:
-            raise BadRequest(f"a line has to be shorter than {bytes_max} bytes")
-        part = await loop.sock_recv(connection, 65536)
-        if not part:
-            return b""
-        received += part
-    return bytes(received[:end])
 
 
 def _request(line: bytes) -> tuple[str, Mapping[str, object]]:
@@ -222,100 +213,10 @@ def _request(line: bytes) -> tuple[str, Mapping[str, object]]:
     return method, arguments
 
 
-def _packed(message: Mapping[str, object]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
-
-
 def _kind(error: OrchError) -> str:
     if isinstance(error, CallerError):
         return "caller"
     return "unavailable" if isinstance(error, JournalUnavailable | Overloaded) else "internal"
-
-
-class RemoteAdmin:
-    """The operations on the store of a running proxy, through its control socket: one connection each."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def create_user(self, asked: CreateUser) -> UserBalance:
-        return await self._ask("create_user", asked, UserBalance)
-
-    async def grant(self, asked: GivePoints) -> UserBalance:
-        return await self._ask("grant", asked, UserBalance)
-
-    async def balance(self, asked: ReadBalance) -> UserBalance:
-        return await self._ask("balance", asked, UserBalance)
-
-    async def create_key(self, asked: NewKey) -> CreatedKey:
-        return await self._ask("create_key", asked, CreatedKey)
-
-    async def revoke_key(self, asked: RevokeKey) -> Revoked:
-        return await self._ask("revoke_key", asked, Revoked)
-
-    async def list_keys(self, asked: ListKeys) -> KeyList:
-        return await self._ask("list_keys", asked, KeyList)
-
-    async def reachable(self) -> bool:
-        """Whether somebody serves the socket now."""
-        with suppress(JournalUnavailable):
-            async with _connected(self._path):
-                return True
-        return False
-
-    async def _ask(self, method: str, asked: BaseModel, answer: type[_Result]) -> _Result:
-        request = _packed({"method": method, "arguments": asked.model_dump(mode="json")})
-        async with _connected(self._path) as connection:
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    await asyncio.get_running_loop().sock_sendall(connection, request)
-                    line = await _line(connection, ANSWER_BYTES_MAX)
-            except (OSError, TimeoutError) as error:
-                raise _no_answer(method) from error
-        if not line:
-            raise _no_answer(method)
-        return answer.model_validate(_result(json.loads(line)))
-
-
-def _no_answer(method: str) -> JournalUnavailable:
-    return JournalUnavailable(
-        f"the proxy did not answer; whether {method} was done is not known: "
-        "look with `orch users balance` or `orch keys list` before repeating it"
-    )
-
-
-def _result(message: Mapping[str, Any]) -> object:
-    error = message.get("error")
-    if error is None:
-        return message["result"]
-    kinds = {"caller": BadRequest, "unavailable": JournalUnavailable}
-    raise kinds.get(error["kind"], OrchError)(error["message"], reason=error["reason"])
-
-
-@asynccontextmanager
-async def _connected(path: Path) -> AsyncIterator[socket.socket]:
-    """A connection to the socket. Raises JournalUnavailable when nobody serves it, or all places are taken for REQUEST_S."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.setblocking(False)
-        try:
-            async with asyncio.timeout(REQUEST_S):
-                await _connect(connection, str(path))
-        except (OSError, TimeoutError) as error:
-            raise JournalUnavailable(
-                f"nobody answers on the control socket {path}; nothing was done, try again"
-            ) from error
-        yield connection
-
-
-async def _connect(connection: socket.socket, path: str) -> None:
-    while True:
-        try:
-            # A unix socket connects at once or, its backlog full, says EAGAIN: asyncio would take that for a connection.
-            connection.connect(path)
-        except BlockingIOError:
-            await asyncio.sleep(RETRY_S)
-        else:
-            return
 
 
 @asynccontextmanager

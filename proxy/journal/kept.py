@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from proxy.call import Call, Chunk, Cut, Handler, Head, How, Outcome, Reply, Said
+from proxy.call import Call, Chunk, Cut, Handler, Head, How, Outcome, Reply
 from proxy.dialect.body import dump
 from proxy.dialect.sse import Framer, encode, payload
 from proxy.journal.masks import Masks
@@ -28,16 +28,16 @@ def listening(handler: Handler, retention: Retention) -> Handler:
     async def handle(call: Call) -> Outcome:
         if retention.rules.bodies is Keep.OFF:
             return await handler(call)
-        call.trace.said = Said(KEPT_BYTES_MAX)
-        return await handler(call.replying_to(_Listening(call.reply, call.trace.said)))
+        call.trace.said = said = bytearray()
+        return await handler(call.replying_to(_Listening(call.reply, said)))
 
     return handle
 
 
 class _Listening:
-    """A layer of reply that notes what it passes on."""
+    """A layer of reply that notes what it passes on, up to one byte more than is kept: that it was longer."""
 
-    def __init__(self, reply: Reply, said: Said) -> None:
+    def __init__(self, reply: Reply, said: bytearray) -> None:
         self._reply = reply
         self._said = said
 
@@ -53,7 +53,7 @@ class _Listening:
         await self._reply.open(head)
 
     async def send(self, chunk: Chunk) -> None:
-        self._said.add(chunk.raw)
+        self._said += chunk.raw[: KEPT_BYTES_MAX + 1 - len(self._said)]
         await self._reply.send(chunk)
 
 
@@ -78,14 +78,13 @@ def _request(call: Call, masks: Masks) -> tuple[str | None, bool]:
 
 
 def _response(call: Call, masks: Masks) -> tuple[str | None, bool]:
-    said = call.trace.said
-    if said is None or not said.raw:
+    if not call.trace.said:
         return None, False
-    raw = bytes(said.raw)
+    raw, cut = bytes(call.trace.said[:KEPT_BYTES_MAX]), len(call.trace.said) > KEPT_BYTES_MAX
     if masks.paths:
         raw = b"".join(_covered_events(raw, masks)) if call.stream else _covered(raw, masks)
     text, longer = _text(raw, masks)
-    return text, said.cut or longer
+    return text, cut or longer
 
 
 def _text(raw: bytes, masks: Masks) -> tuple[str, bool]:

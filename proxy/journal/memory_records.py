@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from proxy.journal.memory_listing import MemoryListings
-from proxy.journal.port import Bodies, Erased, KeyRow, Pruned, RefusalCount, Rotation
+from proxy.journal.port import Bodies, Erased, Erasing, KeyRow, Pruned, RefusalCount, Rotation
 from proxy.journal.rules import OWN_REFS, calls_open, erased_ref, key_is_over, no_key
 
 R = TypeVar("R")
@@ -32,8 +32,8 @@ class MemoryRecords(MemoryListings):
     def erase_user(self, account: str, pseudonym: str) -> Future[Erased]:
         return self._do(lambda: self._erase_user(account, pseudonym))
 
-    def erase_calls(self, calls_max: int) -> Future[int]:
-        return self._do(lambda: 0)  # they went with the user
+    def erase_calls(self, calls_max: int) -> Future[Erasing]:
+        return self._do(lambda: Erasing(calls=0, more=False))  # they went with the user
 
     def scrub(self) -> Future[bool]:
         return self._do(lambda: True)

@@ -209,6 +209,14 @@ class Erased:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erasing:
+    """One step through the calls of erased users. ``more``: it was not the last."""
+
+    calls: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
     """Rows that went in one step: of calls, and of counts of refusals."""
 
@@ -286,8 +294,8 @@ class Store(Protocol):
         """
         ...
 
-    def erase_calls(self, calls_max: int) -> Future[int]:
-        """Take the names out of the next calls of erased users; how many, 0 when none is left."""
+    def erase_calls(self, calls_max: int) -> Future[Erasing]:
+        """Take the names out of the next calls of erased users."""
         ...
 
     def scrub(self) -> Future[bool]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from proxy.journal import records_sql as sql
 from proxy.journal import statements
 from proxy.journal.listing_sql import SKEW_MS, first_id
-from proxy.journal.port import Bodies, Erased, Pruned, RefusalCount, Rotation
+from proxy.journal.port import Bodies, Erased, Erasing, Pruned, RefusalCount, Rotation
 from proxy.journal.rules import OWN_REFS, calls_open, erased_ref, key_exists, key_is_over, no_key
 
 Db = sqlite3.Cursor
@@ -58,11 +58,11 @@ def _erase_grants(number: int, db: Db) -> None:
         db.execute(sql.ERASE_GRANT, (kept, grant))
 
 
-def erase_calls(calls_max: int, db: Db, at: int) -> int:
+def erase_calls(calls_max: int, db: Db, at: int) -> Erasing:
     """The next calls of the next user being erased; the erasure's own row, which holds the name, goes with the last."""
     noted = db.execute(sql.NEXT_ERASURE).fetchone()
     if noted is None:
-        return 0
+        return Erasing(calls=0, more=False)
     account, calls_to, pseudonym = noted
     namespace = account.partition("/")[0]
     found = db.execute(sql.CALLS_TO_ERASE, (account, calls_to, calls_max)).fetchall()
@@ -71,7 +71,7 @@ def erase_calls(calls_max: int, db: Db, at: int) -> int:
         db.execute(sql.ERASE_CALL, (f"{namespace}/{pseudonym}", pseudonym, rowid))
     if len(found) < calls_max:
         db.execute(sql.END_ERASURE, (account, calls_to))
-    return max(1, len(found))
+    return Erasing(calls=len(found), more=db.execute(sql.NEXT_ERASURE).fetchone() is not None)
 
 
 def scrub(busy_ms: int, db: Db, at: int) -> bool:

@@ -23,6 +23,7 @@ from proxy.journal.port import (
     Close,
     Closed,
     Erased,
+    Erasing,
     Exhausted,
     Grant,
     KeyRow,
@@ -98,7 +99,7 @@ class SqliteStore(SqliteListings):
     def erase_user(self, account: str, pseudonym: str) -> Future[Erased]:
         return self._writer.submit(partial(records.erase_user, account, pseudonym))
 
-    def erase_calls(self, calls_max: int) -> Future[int]:
+    def erase_calls(self, calls_max: int) -> Future[Erasing]:
         return self._writer.submit(partial(records.erase_calls, calls_max))
 
     def scrub(self) -> Future[bool]:

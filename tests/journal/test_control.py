@@ -21,8 +21,9 @@ from proxy.call import Role
 from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal import control, lock
 from proxy.journal.admin import CreateUser, DirectAdmin, GivePoints, ListKeys, ReadBalance, RevokeKey, UserBalance
-from proxy.journal.control import RemoteAdmin, admin_for, serve_control, serving
+from proxy.journal.control import admin_for, serve_control, serving
 from proxy.journal.memory import MemoryStore
+from proxy.journal.remote import RemoteAdmin
 from proxy.keys import Keyring, NewKey
 
 ANA = CreateUser(user="ana", plan="free", points=25)

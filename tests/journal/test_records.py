@@ -134,7 +134,7 @@ async def test_a_close_or_a_withdrawal_of_a_pruned_call_takes_and_gives_nothing(
 
 async def erase(store: Ledger, account: str, pseudonym: str = "erased-1") -> Erased:
     erased = await store.erase_user(account, pseudonym)
-    while await store.erase_calls(2):
+    while (await store.erase_calls(2)).more:
         pass
     return erased
 
@@ -227,7 +227,7 @@ async def test_a_refund_after_an_erasure_goes_to_the_account_that_paid(store: Le
     await run(store, "c2", 5)  # another alice
     await store.withdraw("c1")
     assert [(row.user, row.balance) for row in await store.users()] == [("alice", 20), ("erased-1", 25)]
-    while await store.erase_calls(2):
+    while (await store.erase_calls(2)).more:
         pass
 
 

@@ -12,7 +12,7 @@ import pytest
 from proxy.call import Role
 from proxy.journal.listing import CallFilter
 from proxy.journal.listing_sql import first_id
-from proxy.journal.port import Bodies, KeyRow, Refuse
+from proxy.journal.port import Bodies, Erasing, KeyRow, Refuse
 from proxy.journal.sqlite import SqliteStore, open_sqlite
 from tests.journal.contract import answered, facts, fresh_database, grant, offer, reserve
 
@@ -68,7 +68,7 @@ async def test_nothing_of_an_erased_user_is_left_in_any_file(tmp_path: Path) -> 
     await used(store, 20)
     assert found_in_files(tmp_path)
     await store.erase_user(ACCOUNT, "erased-1")
-    while await store.erase_calls(7):
+    while (await store.erase_calls(7)).more:
         pass
     assert await store.scrub() is True
     assert found_in_files(tmp_path) == []
@@ -107,12 +107,12 @@ async def test_an_erasure_that_a_crash_cut_short_is_finished_by_the_next_process
     store = await opened(path)
     await used(store, 5)
     await store.erase_user(ACCOUNT, "erased-1")
-    assert await store.erase_calls(2) == 2
+    assert await store.erase_calls(2) == Erasing(calls=2, more=True)
     await store.aclose()
     store = await opened(path)
     again = await store.erase_user(ACCOUNT, "erased-2")
     assert (again.pseudonym, again.keys) == ("erased-1", ())  # asked for twice, it is the same erasure
-    while await store.erase_calls(2):
+    while (await store.erase_calls(2)).more:
         pass
     assert {row["account"] for row in await store.calls(CallFilter())} == {"main/erased-1"}
     await store.scrub()
