@@ -2,6 +2,7 @@
 #   make setup   install what the proxy needs        make check   ruff, mypy --strict, the house rules
 #   make demo    start it and make real calls        make test    all tests; ARGS="tests/test_keys.py -k revoke" for some
 #   make lock    resolve the dependencies anew (UPGRADE=--upgrade to move them)
+#   make integrations   the clients of docs/integrations.md that its tests run, in a virtual environment of their own
 
 ARGS ?=
 UPGRADE ?=
@@ -18,7 +19,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: setup demo test check lock clean node
+.PHONY: setup demo test check lock clean node integrations
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed
@@ -38,6 +39,18 @@ $(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
 	@cd $(NODE) && npm ci --silent --no-audit --no-fund || echo 'make: npm could not install: the tests with the node SDK are skipped' >&2
 	@test ! -e $@ || touch $@
 
+# The Python clients of docs/integrations.md. Apart, because they pin what the proxy pins otherwise.
+CLIENTS := langchain-openai llama-index-llms-openai-like llm
+integrations: | $(BIN)/python
+	@$(MAKE) --no-print-directory -s .venv-integrations/.installed \
+		|| echo 'make: they could not be installed: the tests with these clients are skipped' >&2
+
+.venv-integrations/.installed: requirements-integrations.lock
+	@echo 'make: installing requirements-integrations.lock into .venv-integrations'
+	@$(BIN)/python -m venv --clear .venv-integrations
+	@$(call install,$<,.venv-integrations/bin/python)
+	@touch $@
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,11 +62,13 @@ lock: $(BIN)/uv
 		--extra build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q $(UPGRADE) --generate-hashes --universal --no-annotate --no-header \
 		--extra build --extra dev --extra otel -c requirements.lock pyproject.toml -o requirements-dev.lock
+	printf '%s\n' $(CLIENTS) | $(BIN)/uv pip compile -q $(UPGRADE) --generate-hashes --universal --no-annotate --no-header \
+		--python-version 3.11 - -o requirements-integrations.lock
 	echo uv | $(BIN)/uv pip compile -q $(UPGRADE) --generate-hashes --universal --no-annotate --no-header \
 		--python-version 3.11 - -o bootstrap.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-integrations .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@test -n '$(PYTHON)' || { echo 'make: Python 3.11 or newer is needed; install it, or name it: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
@@ -65,8 +80,8 @@ $(BIN)/uv: bootstrap.lock | $(BIN)/python
 	@touch $@
 
 # uv is faster, pip does the same: where uv cannot be had, or cannot reach what pip can, pip installs from the same lock.
-install = { $(MAKE) --no-print-directory -s $(BIN)/uv && $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --compile-bytecode -r $(1); } \
-	|| { echo 'make: uv did not do it; installing with pip' >&2; $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
+install = { $(MAKE) --no-print-directory -s $(BIN)/uv && $(BIN)/uv pip install -q --python $(or $(2),$(BIN)/python) --require-hashes --compile-bytecode -r $(1); } \
+	|| { echo 'make: uv did not do it; installing with pip' >&2; $(or $(2),$(BIN)/python) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
 
 $(VENV)/.installed: requirements.lock bootstrap.lock pyproject.toml | $(BIN)/python
 	@echo 'make: installing requirements.lock into $(VENV)'
