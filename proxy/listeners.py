@@ -26,12 +26,15 @@ def listener(port: int, *, proc: Path = PROC) -> str | None:
 
 def _inodes(port: int, proc: Path) -> Iterator[str]:
     """The inodes of listening TCP sockets on the port; see proc(5), /proc/net/tcp."""
-    for name in ("tcp", "tcp6"):
-        with suppress(OSError):
-            for line in (proc / "net" / name).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                    yield fields[9]
+    for fields in (line.split() for name in ("tcp", "tcp6") for line in _lines(proc / "net" / name)):
+        if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+            yield fields[9]
+
+
+def _lines(table: Path) -> list[str]:
+    with suppress(OSError):
+        return table.read_text().splitlines()[1:]
+    return []
 
 
 def _open_in(folder: Path) -> Iterator[str]:

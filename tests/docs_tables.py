@@ -7,22 +7,18 @@ line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
-
-from pydantic.fields import FieldInfo
 
 from proxy.config.providers import PROVIDERS
+from proxy.config.reference import described
 from proxy.config.settings import Settings
 from proxy.config.watch import RESTART
 from proxy.policy.order import _BEFORE
 from tests.docs_reading import ROOT, documents
 
 MARKED = re.compile(r"(?P<mark><!-- table: (?P<source>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
-MIB = 1024 * 1024
 
-Schema = Mapping[str, Any]
 Rows = Iterator[tuple[str, ...]]
 
 
@@ -73,57 +69,8 @@ def kind_of(policy: type[Settings]) -> str:
 
 def settings(shape: type[Settings]) -> Rows:
     """A row for each field but ``kind``."""
-    schema = shape.model_json_schema()
-    for field, known in shape.model_fields.items():
-        name = known.alias or field
-        if field != "kind":
-            yield f"`{name}`", takes(schema["properties"][name], schema), default(name, known), str(known.description)
-
-
-def default(name: str, field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, Settings):
-        return "none" if value is None else "see there"
-    if value in ({}, ()):
-        return "empty"
-    if name.endswith("_bytes_max"):
-        size = f"{value // MIB} MiB" if value >= MIB else f"{value // 1024} KiB"
-        return f"`{value}` ({size})"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def takes(schema: Schema, root: Schema) -> str:
-    """What a field takes, in words, from its JSON schema."""
-    if "$ref" in schema:
-        return takes(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
-    if "anyOf" in schema:
-        members = [member for member in schema["anyOf"] if member.get("type") != "null"]
-        numbers = [member for member in members if member.get("type") == "number"]  # a number may be quoted too
-        return " or ".join(dict.fromkeys(takes(member, root) for member in numbers or members))
-    if "enum" in schema:
-        return ", ".join(f"`{choice}`" for choice in schema["enum"])
-    match schema["type"]:
-        case "array":
-            return f"list of {takes(schema['items'], root)}" + _most(schema)
-        case "object":
-            inner = schema.get("additionalProperties")
-            named = isinstance(inner, Mapping) and not schema.get("properties")
-            return f"name → {takes(inner, root)}" if named and isinstance(inner, Mapping) else "mapping"
-        case kind:
-            return {"boolean": "`true`, `false`", "string": "text", "integer": "whole number", "number": "number"}[
-                kind
-            ] + _bounds(schema)
-
-
-def _bounds(schema: Schema) -> str:
-    signs = {"minimum": "from", "exclusiveMinimum": "more than", "maximum": "to"}
-    return "".join(f" {word} {schema[key]:.0f}" for key, word in signs.items() if key in schema)
-
-
-def _most(schema: Schema) -> str:
-    return f", at most {schema['maxItems']}" if "maxItems" in schema else ""
+    for setting in described(shape):
+        yield f"`{setting.name}`", setting.takes, setting.default, setting.what
 
 
 def main() -> None:

@@ -1,17 +1,20 @@
 """The command ``orch``: a table of commands, each imported only when it is run, and one place that makes errors of one line.
 
-Exit codes: 0 done · 1 not ok (``check``, ``ledger verify``, ``demo`` found something wrong, or an error of ours) · 2 wrong
-usage or input, nothing changed · 3 the store cannot be had · 130 interrupted.
+Exit codes: 0 done · 1 not ok (``check``, ``doctor``, ``ledger verify``, ``demo``, ``reload`` found something wrong, the address
+or a file cannot be had, or an error of ours) · 2 wrong usage or input, nothing changed · 3 the store cannot be had · 130
+interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -21,11 +24,19 @@ from proxy.errors import CallerError, ConfigError, JournalUnavailable, OrchError
 
 TABLE = {
     "serve": "Start the proxy.",
-    "check": "Check the configuration and say what is wrong with it.",
-    "demo": "Start a proxy with a mock provider and make real calls through it.",
-    "keys": "Create, list and revoke keys.",
-    "users": "Create users, give them energy, read their balance.",
+    "demo": "Try it out: a proxy with a mock provider, real calls.",
+    "init": "Write a commented configuration to begin with.",
+    "check": "Say what is wrong with the configuration.",
+    "doctor": "Say what is missing here and how to mend it.",
+    "keys": "Create, list, rotate and revoke keys.",
+    "users": "Create users, give them energy, look them up, erase them.",
+    "models": "List the models that clients can name.",
+    "calls": "Look at calls: list, show, follow live.",
     "ledger": "Check the ledger's books.",
+    "db": "Upgrade the store, back it up, say how it is.",
+    "report": "Add up what calls used and cost.",
+    "policies": "Show the chain, and what can be put into it.",
+    "reload": "Have the running proxy read its configuration anew.",
 }
 """Command -> what it is for. Each is the module of that name beside this file, with its Typer ``app``."""
 
@@ -33,13 +44,14 @@ HELP = f"""AI Orchestrator {__version__}: an OpenAI-compatible proxy with exact 
 
 \b
 Example:
+  orch init
   orch serve
   orch users create ana --energy 25
   orch keys create --user ana
 
 \b
 Exit codes:
-  0 done   1 not ok   2 wrong usage or input, nothing changed   3 the store cannot be had
+  0 done   1 not ok   2 wrong usage or input, nothing changed   3 the store cannot be had   130 interrupted
 """
 
 
@@ -64,17 +76,38 @@ def load(name: str) -> Any:
     return typer.main.get_command(importlib.import_module(f"proxy.cli.{name}").app)
 
 
-def table() -> Orch:
-    """``orch`` itself: the names and what they are for, nothing imported."""
-    commands = [TyperCommand(name, help=text) for name, text in TABLE.items()]
-    return Orch(name="orch", help=HELP, commands=commands, rich_markup_mode=None, context_settings=CONTEXT)
-
-
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(cls=Orch, help=HELP, rich_markup_mode=None, add_completion=False, context_settings=CONTEXT)
+
+
+def _show_version(asked: Any) -> None:
+    if asked:
+        print(f"orch {__version__}")
+        raise typer.Exit(Exit.OK)
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+]
+
+
+@app.callback()
+def orch(version: VersionOption = False) -> None:
+    """The options that stand before a command."""
+
+
+def table() -> Any:
+    """``orch`` itself: the names and what they are for, nothing imported."""
+    group: Any = typer.main.get_command(app)
+    group.commands = {name: TyperCommand(name, help=text) for name, text in TABLE.items()}
+    return group
 
 
 def main() -> None:
     """Run ``orch`` with the arguments of this process, and end it with the command's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
     sys.exit(run(sys.argv[1:]))
 
 
@@ -93,6 +126,19 @@ def run(arguments: Sequence[str]) -> int:
         print(f"orch: {message}", file=sys.stderr)
         return code
     return int(ended or 0)
+
+
+MENDS = {
+    errno.ENOSPC: "; make room and run it again",
+    errno.EDQUOT: "; make room and run it again",
+    errno.EACCES: "; run it as a user who may, or mend the permissions",
+    errno.EPERM: "; run it as a user who may, or mend the permissions",
+    errno.EEXIST: "; move it away, or name another place",
+    errno.ENOTDIR: "; name a place in a directory",
+    errno.EROFS: "; name a place that can be written to",
+    errno.EMFILE: "; raise the limit of open files (ulimit -n)",
+}
+"""What to do about an error of the system's, where there is more to it than its own words."""
 
 
 def cause(error: Exception) -> Exception:
@@ -120,6 +166,10 @@ def explained(error: Exception) -> tuple[Exit, str]:
             return Exit.STORE, one_line(error.message)
         case OrchError():
             return Exit.NOT_OK, one_line(error.message)
+        case OSError(strerror=str(why)):
+            return Exit.NOT_OK, one_line(
+                f"{error.filename or 'output'}: {why.lower()}{MENDS.get(error.errno or 0, '')}"
+            )
         case _:
             return Exit.NOT_OK, one_line(f"internal error, please report it: {type(error).__name__}: {error}")
 

@@ -1,21 +1,28 @@
-"""``orch keys``: make a key and show it once, list keys, revoke one."""
+"""``orch keys``: make a key and show it once, list keys, put a fresh one in one's place, revoke one."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from proxy.call import Role
+from proxy.call import Operation, Role
 from proxy.cli import show
-from proxy.cli.ledgers import NAMESPACE, ConfigOption, NamespaceOption, with_admin, with_reader
-from proxy.errors import BadRequest
+from proxy.cli.ledgers import NAMESPACE, ConfigOption, NamespaceOption, loaded, with_admin, with_reader
+from proxy.cli.times import length_s
+from proxy.errors import BadRequest, ConfigError
 from proxy.journal.admin import CreatedKey, KeyFacts, ListKeys, RevokeKey, checked, read_keys
+from proxy.journal.operations import RotateKey
 from proxy.keys import NewKey
+from proxy.policy import Rewrite, energy_prices
+from proxy.policy.naming import did_you_mean, listing
 
-app = typer.Typer(help="Create, list and revoke keys.", rich_markup_mode=None, add_completion=False)
+app = typer.Typer(help="Create, list, rotate and revoke keys.", rich_markup_mode=None, add_completion=False)
 
+GLOB = frozenset("*?[")
 COLUMNS = (
     "id",
     "role",
@@ -28,6 +35,7 @@ COLUMNS = (
     "name",
     "created",
     "revoked",
+    "good until",
 )
 
 
@@ -61,6 +69,7 @@ def create(
             "name": name,
         },
     )
+    _check_names(config, asked)
     _show_created(with_admin(config, lambda reached: reached.create_key(asked)), show.form(json))
 
 
@@ -94,11 +103,50 @@ def revoke(
     print(f"revoked {revoked.key_id}")
 
 
+@app.command(epilog="Example: orch keys rotate 1f6c0a52d9e34b78 --grace 1d")
+def rotate(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id, as `orch keys list` shows it.")],
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long the old key is still good: 10m, 2h, 1d. Default: not at all."),
+    ] = None,
+    config: ConfigOption = None,
+    json: show.JsonOption = False,
+) -> None:
+    """Put a fresh key of the same rights in a key's place, and print it once."""
+    grace_s = 0 if grace is None else round(length_s(grace, "--grace"))
+    asked = checked(RotateKey, {"key_id": _id(key_id), "grace_s": grace_s})
+    _show_created(with_admin(config, lambda reached: reached.rotate_key(asked)), show.form(json))
+
+
 def _role(user: str | None, *named: Role | None) -> Role:
     roles = [role for role in (Role.USER if user is not None else None, *named) if role is not None]
     if len(roles) != 1:
         raise BadRequest("say whose key it is with one of --user NAME, --service, --admin")
     return roles[0]
+
+
+def _check_names(config: Path | None, asked: NewKey) -> None:
+    """Refuse actions and models that nobody can name; a glob may be for those to come. Warn where nobody can tell."""
+    if not (asked.actions or asked.models):
+        return
+    try:
+        found = loaded(config)
+    except ConfigError as error:
+        show.note(f"warning: the configuration does not load here, so names were not checked: {error.problems[0]}")
+        return
+    prices = energy_prices(found.policies)
+    if prices is not None:
+        _check_known("action", asked.actions or (), {name for does in Operation for name in prices.actions_for(does)})
+    aliases = {alias for policy in found.policies if isinstance(policy, Rewrite) for alias in policy.alias}
+    _check_known("model", asked.models or (), {*found.models, *aliases})
+
+
+def _check_known(noun: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known and not GLOB.intersection(name):
+            hint = did_you_mean(name, known) or f"; there are {listing(known)}"
+            raise BadRequest(f"there is no {noun} {name!r}{hint}", param=f"--{noun}s")
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:
@@ -125,4 +173,4 @@ def _show_created(created: CreatedKey, form: show.Form) -> None:
 def _row(key: KeyFacts) -> tuple[object, ...]:
     listed = (None if names is None else ",".join(names) for names in (key.actions, key.models, key.operations))
     bound = (key.id, key.role.value, key.namespace, key.user, key.workspace)
-    return (*bound, *listed, key.name, show.day(key.created_at), show.day(key.revoked_at))
+    return (*bound, *listed, key.name, *map(show.day, (key.created_at, key.revoked_at, key.expires_at)))

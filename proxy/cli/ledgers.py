@@ -1,4 +1,8 @@
-"""Where commands find the ledger: the configuration's database, opened here or through the proxy that holds it."""
+"""Where commands find the ledger: the configuration's database, opened here or through the proxy that holds it.
+
+Only ``store`` and ``durability`` of the configuration are read for it, so that users and keys can be looked after from a
+shell that lacks the providers' keys.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,14 @@ from typing import Annotated, TypeVar
 import typer
 
 from proxy.call import Opening
-from proxy.config import Loaded, load, store_path
-from proxy.errors import BadRequest, JournalUnavailable
+from proxy.config import Loaded, load
+from proxy.config.store import Stored, read_prices, read_store
+from proxy.errors import JournalUnavailable
 from proxy.journal.admin import Admin, DirectAdmin
 from proxy.journal.control import HOLDER_WAIT_S, admin_for
 from proxy.journal.reader import SqliteReader
 from proxy.journal.sqlite import open_sqlite, read_only
 from proxy.keys import DEFAULT_NAMESPACE, Keyring, load_pepper
-from proxy.policy import energy_prices
 
 _Answer = TypeVar("_Answer")
 
@@ -32,16 +36,21 @@ NAMESPACE = DEFAULT_NAMESPACE
 
 
 def loaded(config: Path | None) -> Loaded:
-    """The configuration a command works on. Raises ConfigError."""
+    """The whole configuration. Raises ConfigError."""
     return load(config, os.environ)
+
+
+def stored(config: Path | None) -> Stored:
+    """The configuration's store, whatever is wrong with the rest of it. Raises ConfigError."""
+    return read_store(config, os.environ)
 
 
 def with_admin(config: Path | None, work: Callable[[Admin], Awaitable[_Answer]]) -> _Answer:
     """Do ``work`` on the ledger, through the running proxy where one holds it."""
-    found = loaded(config)
+    found = stored(config)
 
     async def run() -> _Answer:
-        async with admin_for(store_path(found.config.store), lambda: _direct(found), wait_s=HOLDER_WAIT_S) as admin:
+        async with admin_for(found.database, lambda: _direct(found), wait_s=HOLDER_WAIT_S) as admin:
             return await work(admin)
 
     return asyncio.run(run())
@@ -49,9 +58,7 @@ def with_admin(config: Path | None, work: Callable[[Admin], Awaitable[_Answer]])
 
 def with_reader(config: Path | None, work: Callable[[SqliteReader], Awaitable[_Answer]]) -> _Answer:
     """Do ``work`` on a read-only view of the ledger, whether a proxy runs or not."""
-    database = store_path(loaded(config).config.store)
-    if not database.exists():
-        raise JournalUnavailable(f"there is no ledger at {database} yet; `orch serve` or `orch users create` makes it")
+    database = existing(stored(config).database)
 
     async def run() -> _Answer:
         async with read_only(database) as reader:
@@ -60,22 +67,27 @@ def with_reader(config: Path | None, work: Callable[[SqliteReader], Awaitable[_A
     return asyncio.run(run())
 
 
-def opening(found: Loaded, plan: str | None, energy: int | None) -> Opening:
+def existing(database: Path) -> Path:
+    """The same path. Raises JournalUnavailable where there is nothing that could be read."""
+    if database.is_dir():
+        raise JournalUnavailable(f"{database} is a directory where the store is a file; mend `store:` in config.yaml")
+    if not database.exists():
+        raise JournalUnavailable(f"there is no ledger at {database} yet; `orch serve` or `orch users create` makes it")
+    return database
+
+
+def opening(config: Path | None, plan: str | None, energy: int | None) -> Opening:
     """What a new account starts with: the plan's grant unless ``energy`` says otherwise. Raises BadRequest for an unknown plan."""
-    prices = energy_prices(found.policies)
+    prices = read_prices(config, os.environ)
     if prices is None:
         return Opening(plan or "free", energy or 0)
-    name = plan or prices.default_plan
-    if name not in prices.plans:
-        raise BadRequest(f"there is no plan {name!r}; there are {', '.join(sorted(prices.plans))}", param="plan")
-    return Opening(name, prices.plans[name].grant if energy is None else energy)
+    return prices.opening(plan, energy)
 
 
 @asynccontextmanager
-async def _direct(found: Loaded) -> AsyncIterator[Admin]:
-    database = store_path(found.config.store)
-    pepper = load_pepper(database.parent, os.environ)
-    store = await open_sqlite(database, durability=found.config.durability, owner=f"orch-{os.getpid()}")
+async def _direct(found: Stored) -> AsyncIterator[Admin]:
+    pepper = load_pepper(found.database.parent, os.environ)
+    store = await open_sqlite(found.database, durability=found.durability, owner=f"orch-{os.getpid()}")
     try:
         yield DirectAdmin(store, Keyring(store, pepper))
     finally:

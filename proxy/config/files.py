@@ -75,6 +75,13 @@ def packaged_policies() -> Path:
     return (packaged if packaged.is_dir() else package.parent / "policies") / "default.yaml"
 
 
+def packaged_config() -> Path:
+    """The configuration that a new one begins as: ``proxy/_config.yaml`` in an installed wheel, /config.yaml in a checkout."""
+    package = Path(proxy.__file__).parent
+    packaged = package / "_config.yaml"
+    return packaged if packaged.is_file() else package.parent / "config.yaml"
+
+
 def _unreadable(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return "is a directory: a file is needed here"

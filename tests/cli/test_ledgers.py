@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.ledgers import loaded, opening
-from proxy.config import store_path
+from proxy.call import Opening
+from proxy.cli.ledgers import opening, stored
 from proxy.errors import BadRequest
 from proxy.journal import lock
 from proxy.journal.lock import holder
@@ -60,15 +60,56 @@ def test_a_holder_that_never_answers_is_named_and_nothing_changes(
 
 
 def test_a_plan_is_taken_from_the_price_list(orch: Orch) -> None:
-    found = loaded(None)
-    assert opening(found, "free", 7).points == 7
-    assert opening(found, None, None).points > 0
+    assert opening(None, "free", 7).points == 7
+    assert opening(None, None, None).points > 0
     with pytest.raises(BadRequest, match="free"):
-        opening(found, "gold", 7)
+        opening(None, "gold", 7)
+
+
+def test_without_a_price_list_a_plan_is_only_a_name(orch: Orch) -> None:
+    Path("config.yaml").write_text("policies: chain.yaml\n")
+    Path("chain.yaml").write_text("- {kind: auth}\n")
+    assert opening(None, "gold", 7) == Opening("gold", 7)
+    assert opening(None, None, None) == Opening("free", 0)
+
+
+BROKEN_ELSEWHERE = """\
+store: sqlite:///data/orch.db
+upstreams: {openai: {api_key: "${NOT_SET_HERE}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("users", "create", "ben"),
+        ("users", "grant", "ana", "5"),
+        ("users", "balance", "ana"),
+        ("users", "list"),
+        ("users", "show", "ana"),
+        ("users", "history", "ana"),
+        ("users", "erase", "ana", "--yes"),
+        ("keys", "create", "--user", "ana"),
+        ("keys", "list"),
+        ("calls", "list"),
+        ("calls", "top"),
+        ("report", "usage"),
+        ("ledger", "verify"),
+        ("db", "status"),
+        ("db", "upgrade"),
+        ("db", "backup", "copy.db"),
+    ],
+    ids=" ".join,
+)
+def test_the_ledger_is_looked_after_from_a_shell_without_the_providers_keys(
+    orch: Orch, arguments: tuple[str, ...]
+) -> None:
+    Path("config.yaml").write_text(BROKEN_ELSEWHERE)
+    assert orch("check").code == 1
+    assert orch(*arguments).code == 0
 
 
 def test_the_store_is_beside_the_configuration_that_names_it(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "config.yaml").write_text("store: sqlite:///x/y.db\n")
-    found = loaded(tmp_path / "sub" / "config.yaml")
-    assert store_path(found.config.store) == tmp_path / "sub" / "x" / "y.db"
+    assert stored(tmp_path / "sub" / "config.yaml").database == tmp_path / "sub" / "x" / "y.db"
