@@ -161,14 +161,20 @@ class Receiver(HttpToolsProtocol):
         if self._deaf or self.transport.leaving:
             self.transport.drop(len(data))
             return
+        while data:
+            data = self._parse(data)
+
+    def _parse(self, data: bytes) -> bytes:
+        """What is still to be parsed after it."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as pause:
-            self._go_on_without_upgrade(data[pause.args[0] :])
+            return self._without_upgrade() + data[pause.args[0] :]
         except httptools.HttpParserError as error:
             self._refuse(_meaning(error))
         else:
             self._await_more(len(data))
+        return b""
 
     def _await_more(self, received: int) -> None:
         """What has to come next, and until when."""
@@ -276,10 +282,11 @@ class Receiver(HttpToolsProtocol):
         self._advanced = True
         self._in_body = self._head_begun = self._head_timed = False
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Clients offer h2c with their first request and go on in HTTP/1.1 where nobody takes it; the parser stops there.
+    def _without_upgrade(self) -> bytes:
+        """The head just parsed, for a new parser, without its offer to upgrade.
 
-        So it gets the same head again without the offer, and then the body.
+        Clients offer h2c with their first request and go on in HTTP/1.1 where nobody takes it; the parser ends there, and
+        would lose the body.
         """
         head = [self.scope["method"].encode(), b" ", self.url, b" HTTP/1.1\r\n"]
         for name, value in self.headers:
@@ -288,7 +295,7 @@ class Receiver(HttpToolsProtocol):
         self._upgrading = False
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.data_received(b"".join([*head, b"\r\n", rest]))
+        return b"".join([*head, b"\r\n"])
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

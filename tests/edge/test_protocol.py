@@ -72,6 +72,17 @@ async def test_what_is_no_request_is_refused_and_the_connection_ends(raw: bytes)
         assert await client.rest() == b""
 
 
+@pytest.mark.parametrize("raw", [case[1] for case in MALFORMED], ids=[case[0] for case in MALFORMED])
+async def test_what_is_no_request_is_none_byte_by_byte_either(raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(echo, LIMITS) as server, server.client() as client:
+        for byte in raw:
+            with contextlib.suppress(ConnectionError):
+                await client.send(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (await client.answer()).status == 400
+    assert not caplog.records
+
+
 REFUSED = [
     ("a target over its cap", request(path="/" + "a" * 8192), 414, "target_bytes_max"),
     ("a target over its cap, not yet whole", b"GET /" + b"a" * 9000, 414, "target_bytes_max"),
@@ -153,6 +164,14 @@ async def test_an_upgrade_is_ignored_and_the_body_is_not_lost(offer: str) -> Non
         assert (await client.answer()).json["body"] == "in two"
         got = (await client.answer()).json
         assert (got["path"], "upgrade" in got["headers"]) == ("/next", False)
+
+
+async def test_offers_to_upgrade_may_be_pipelined_and_what_follows_is_checked() -> None:
+    offer = request("connection: upgrade", "upgrade: h2c", body=b"hello")
+    async with serving(echo, LIMITS) as server, server.client() as client:
+        await client.send(offer * PIPELINED_MAX + request("expect: a"))
+        assert [(await client.answer()).json["body"] for _ in range(PIPELINED_MAX)] == ["hello"] * PIPELINED_MAX
+        assert (await client.answer()).status == 417
 
 
 async def test_trailers_are_no_headers() -> None:
