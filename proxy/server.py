@@ -10,7 +10,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -50,8 +51,34 @@ class Crashed(OrchError):
     reason = "internal_error"
 
 
-def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises OrchError when it cannot start."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What is said once it is true. ``url`` is the base URL for calls, ``operators`` where else /admin and /metrics are."""
+
+    url: str
+    operators: tuple[str, ...]
+    models: int
+    policy_version: str
+    hints: tuple[str, ...]
+
+
+Announce = Callable[[Started], None]
+
+
+def announce_lines(started: Started) -> None:
+    """To whoever started it by hand."""
+    print(f"AI Orchestrator {__version__} on {started.url} ({started.models} models, policy {started.policy_version})")
+    for url in started.operators:
+        print(f"operators: {url}/admin and {url}/metrics")
+    for hint in started.hints:
+        print(f"hint: {hint}")
+    sys.stdout.flush()
+
+
+def run(
+    config: Path | None, *, listen: str | None, environ: Mapping[str, str], announce: Announce = announce_lines
+) -> None:
+    """Serve until SIGTERM or SIGINT; ``announce`` is told when it listens. Raises OrchError when it cannot start."""
     logs = Logs(sys.stderr, environ)
     logs.begin()
 
@@ -63,7 +90,8 @@ def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) 
     loaded = read()
     allow_files(files_needed(loaded.config))
     try:
-        uvloop.run(_serve(loaded, read, listen=listen or loaded.config.server.listen, environ=environ))
+        address = listen or loaded.config.server.listen
+        uvloop.run(_serve(loaded, read, listen=address, environ=environ, announce=announce))
     except (OrchError, ExceptionGroup):
         raise
     except Exception as error:
@@ -71,7 +99,7 @@ def run(config: Path | None, *, listen: str | None, environ: Mapping[str, str]) 
         raise Crashed(f"a bug of ours ended the proxy ({type(error).__name__}); the log says where") from None
 
 
-async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[str, str]) -> None:
+async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[str, str], announce: Announce) -> None:
     reload_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
@@ -85,7 +113,7 @@ async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[st
         await stack.enter_async_context(operators_served(running, claimed[1:]))
         server = Server(server_config(running.asgi, running, drain_s=loaded.config.limits.drain_s))
         tasks = await stack.enter_async_context(beside())
-        tasks.start(_announce(server, loaded, claimed))
+        tasks.start(_announced(server, loaded, claimed, announce))
         await server.serve(sockets=claimed[:1])
 
 
@@ -217,18 +245,19 @@ async def check_exposure(running: Running, listen: str, environ: Mapping[str, st
     )
 
 
-async def _announce(server: Server, loaded: Loaded, claimed: Sequence[socket.socket]) -> None:
+async def _announced(server: Server, loaded: Loaded, claimed: Sequence[socket.socket], announce: Announce) -> None:
     """Say where, once it is true: whoever reads the line may connect at once."""
     await server.up.wait()
     calls, *operators = (_url(one) for one in claimed)
-    print(
-        f"AI Orchestrator {__version__} on {calls}/v1 ({len(loaded.models)} models, policy {loaded.policy_version})",
-        flush=True,
+    announce(
+        Started(
+            url=f"{calls}/v1",
+            operators=tuple(operators),
+            models=len(loaded.models),
+            policy_version=loaded.policy_version,
+            hints=loaded.hints,
+        )
     )
-    for url in operators:
-        print(f"operators: {url}/admin and {url}/metrics", flush=True)
-    for hint in loaded.hints:
-        print(f"hint: {hint}", flush=True)
 
 
 def _url(claimed: socket.socket) -> str:

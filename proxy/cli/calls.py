@@ -97,6 +97,7 @@ def show_(
         show.as_json(told)
         return
     attempts = told.pop("attempts") or []
+    told["cost_usd"] = show.usd(told.pop("cost_nanousd"))
     show.fields({name: _field(name, value) for name, value in told.items()})
     if attempts:
         print()

@@ -23,7 +23,7 @@ def check(config: ConfigOption = None, json: show.JsonOption = False) -> None:
         raise typer.Exit(Exit.NOT_OK) from None
     counts = {"policies": len(found.policies), "models": len(found.models), "upstreams": len(found.config.upstreams)}
     if show.form(json) is show.Form.JSON:
-        show.as_json([{"ok": True, **counts, "policy_version": found.policy_version}])
+        show.as_json({"ok": True, **counts, "policy_version": found.policy_version, "hints": found.hints})
         return
     listed = ", ".join(f"{count} {noun}" for noun, count in counts.items())
     print(f"ok: {listed}, policy version {found.policy_version}")
@@ -33,7 +33,7 @@ def check(config: ConfigOption = None, json: show.JsonOption = False) -> None:
 
 def _show_problems(error: ConfigError, form: show.Form) -> None:
     if form is show.Form.JSON:
-        show.as_json([str(problem) for problem in error.problems])
+        show.as_json({"ok": False, "problems": [str(problem) for problem in error.problems]})
         return
     for problem in error.problems:
         print(problem, file=sys.stderr)

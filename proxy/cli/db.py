@@ -12,7 +12,8 @@ import typer
 from proxy.cli import show
 from proxy.cli.ledgers import ConfigOption, existing, stored
 from proxy.journal.backup import back_up
-from proxy.journal.status import Status, status, upgrade
+from proxy.journal.status import Status, Upgraded, status, upgrade
+from proxy.journal.upgrade import VERSIONS, schema_version
 
 app = typer.Typer(help="Upgrade the store, back it up, say how it is.", rich_markup_mode=None, add_completion=False)
 
@@ -29,8 +30,7 @@ def upgrade_(config: ConfigOption = None, json: show.JsonOption = False) -> None
     Stop the proxy first, and make a backup.
     """
     database = stored(config).database
-    with show.busy("upgrading"):
-        done = asyncio.run(upgrade(database))
+    done = _upgraded(database)
     if show.form(json) is show.Form.JSON:
         show.as_json({"path": str(database), "before": done.before, "after": done.after})
     elif done.before == done.after:
@@ -48,7 +48,8 @@ def status_(config: ConfigOption = None, json: show.JsonOption = False) -> None:
         show.as_json(told)
         return
     sizes = {name: show.size(told[name]) for name in ("size_bytes", "log_bytes")}
-    show.fields({**told, **sizes, "oldest_open_at": show.day(told.get("oldest_open_at"))})
+    shown = {**told, **sizes, "oldest_open_at": show.day(told["oldest_open_at"])}
+    show.fields({name.removesuffix("_bytes").replace("_", " "): value for name, value in shown.items()})
 
 
 @app.command(epilog="Example: orch db backup /backups/orch-monday.db")
@@ -74,6 +75,13 @@ def backup(
         return
     print(f"{copied.to}: {show.size(copied.size_bytes)}, verified")
     show.note(f"keep {database.parent / 'secret'} (or ORCH_SECRET) with it: without it no key works")
+
+
+def _upgraded(database: Path) -> Upgraded:
+    if schema_version(database) == VERSIONS[-1]:
+        return Upgraded(VERSIONS[-1], VERSIONS[-1])  # also while a proxy holds it
+    with show.busy("upgrading"):
+        return asyncio.run(upgrade(database))
 
 
 def _told(found: Status) -> dict[str, Any]:

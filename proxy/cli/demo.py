@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,7 +16,7 @@ import openai
 import typer
 
 from proxy.call import Role
-from proxy.cli import Exit
+from proxy.cli import Exit, show
 from proxy.cli.child import Child, serving_child
 from proxy.cli.ledgers import with_admin, with_reader
 from proxy.cli.scenes import Seen, asked_whole, streamed
@@ -58,35 +59,62 @@ BEN = Seen(asked="Tell me a story.", model="gpt-4o", charged=10, left=15)
 def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 4000,
     leave: Annotated[bool, typer.Option("--exit", help="End after the calls instead of serving on.")] = False,
+    json: show.JsonOption = False,
 ) -> None:
     """Start a proxy with a mock provider, make real calls through it, and keep it running to be tried."""
+    told = Telling(show.form(json))
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="orch-demo-") as directory:
         config = Path(directory) / "config.yaml"
         config.write_text(CONFIG)
         with serving_child(config, port) as child:
-            wrong = _play(child, config)
+            wrong = _play(child, config, told)
             if wrong == 0 and not leave:
-                wrong = _serve_on(child)
+                wrong = _serve_on(child, told)
     raise typer.Exit(Exit.NOT_OK if wrong else Exit.OK)
 
 
-def _play(child: Child, config: Path) -> int:
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is said while the calls are made; in JSON all of it at the end."""
+
+    form: show.Form
+    calls: list[dict[str, object]] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        if self.form is show.Form.TEXT:
+            print(text, flush=True)
+
+    def call(self, user: str, expected: Seen, seen: Seen) -> int:
+        """What came out of a call; 1 when it is not what had to."""
+        self.calls.append({"user": user, **asdict(seen), "as_expected": seen == expected})
+        self.line(f"  {user} asked gpt-4o: {seen.asked!r:<24} -> {seen}")
+        if seen == expected:
+            return 0
+        print(f"  WRONG: expected {expected}", file=sys.stderr, flush=True)
+        return 1
+
+    def end(self, **more: object) -> None:
+        if self.form is show.Form.JSON:
+            show.as_json({"calls": self.calls, **more})
+            sys.stdout.flush()
+
+
+def _play(child: Child, config: Path, told: Telling) -> int:
     """Make the calls, check the books, print the snippet; how many things came out wrong."""
     ana, ben, yours = (_user(config, name) for name in ("ana", "ben", "you"))
-    print(f"ana has {ENERGY} energy; an answer costs 10 on a premium model, 3 on an economy one.")
+    told.line(f"ana has {ENERGY} energy; an answer costs 10 on a premium model, 3 on an economy one.")
     with _client(child, ana) as client:
-        wrong = sum(_report("ana", expected, asked_whole(client, expected.asked)) for expected in ANA)
-    print(f"ben has {ENERGY} energy, and streams.")
+        wrong = sum(told.call("ana", expected, asked_whole(client, expected.asked)) for expected in ANA)
+    told.line(f"ben has {ENERGY} energy, and streams.")
     with _client(child, ben) as client:
-        wrong += _report("ben", BEN, streamed(client, BEN.asked))
+        wrong += told.call("ben", BEN, streamed(client, BEN.asked))
     broken = with_reader(config, lambda reader: reader.verify())
-    print(
-        "orch ledger verify: "
-        + ("ok, every invariant holds" if not broken else f"{len(broken)} rows break an invariant")
-    )
-    print()
-    print(SNIPPET % {"url": child.url, "key": yours}, flush=True)
-    return wrong + len(broken)
+    books = "ok, every invariant holds" if not broken else f"{len(broken)} rows break an invariant"
+    told.line(f"orch ledger verify: {books}\n")
+    told.line(SNIPPET % {"url": child.url, "key": yours})
+    wrong += len(broken)
+    told.end(ok=wrong == 0, broken_invariants=len(broken), url=child.url, key=yours)
+    return wrong
 
 
 def _user(config: Path, name: str) -> str:
@@ -101,23 +129,14 @@ def _client(child: Child, key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=child.url, api_key=key, http_client=openai.DefaultHttpxClient(trust_env=False))
 
 
-def _report(user: str, expected: Seen, seen: Seen) -> int:
-    """Print what came out; 1 when it is not what had to."""
-    print(f"  {user} asked gpt-4o: {seen.asked!r:<24} -> {seen}", flush=True)
-    if seen == expected:
-        return 0
-    print(f"  WRONG: expected {expected}", file=sys.stderr, flush=True)
-    return 1
-
-
-def _serve_on(child: Child) -> int:
+def _serve_on(child: Child, told: Telling) -> int:
     """Until Ctrl-C; 1 when the proxy ended before."""
     try:
         # Inside: Ctrl-C is how this ends from the moment that the line is read.
-        print(f"Serving on {child.url} until Ctrl-C (ledger and log in {child.log.parent}).", flush=True)
+        told.line(f"Serving on {child.url} until Ctrl-C (ledger and log in {child.log.parent}).")
         child.wait()
     except KeyboardInterrupt:
-        print("\nEnding.")
+        told.line("\nEnding.")
         return 0
     print(f"orch: the proxy ended by itself; its last words: {child.last_words()}", file=sys.stderr)
     return 1

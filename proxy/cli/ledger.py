@@ -20,7 +20,8 @@ def ledger() -> None:
 @app.command(epilog="Example: orch ledger verify")
 def verify(config: ConfigOption = None, json: show.JsonOption = False) -> None:
     """Check every invariant from one snapshot; print the rows that break one and exit with 1."""
-    broken = with_reader(config, lambda reader: reader.verify())
+    with show.busy("checking"):
+        broken = with_reader(config, lambda reader: reader.verify())
     if show.form(json) is show.Form.JSON:
         show.as_json([asdict(row) for row in broken])
     elif broken:

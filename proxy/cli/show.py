@@ -133,5 +133,5 @@ def _spreadsheet_safe(text: str) -> str:
 
 
 def _cell(value: object) -> str:
-    text = "-" if value is None else str(value)
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else "" if value is None else str(value)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text) or "-"

@@ -13,7 +13,7 @@ def test_a_good_configuration_is_counted(orch: Orch) -> None:
     assert ran.code == 0
     assert ran.out.startswith("ok: ")
     assert "policy version " in ran.out
-    (answer,) = json.loads(orch("check", "--json").out)
+    answer = json.loads(orch("check", "--json").out)
     assert answer["ok"] is True
     assert answer["models"] > 0
 
@@ -26,7 +26,9 @@ def test_every_problem_is_told_with_its_place(orch: Orch) -> None:
     places = [line.split(" ")[0] for line in ran.err.splitlines()]
     assert len(places) == 2
     assert all("config.yaml:" in place for place in places)
-    assert len(json.loads(orch("check", "--json").out)) == 2
+    answer = json.loads(orch("check", "--json").out)
+    assert answer["ok"] is False
+    assert len(answer["problems"]) == 2
 
 
 def test_a_file_that_is_not_there_is_a_problem(orch: Orch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy.cli import demo
+from proxy.cli import demo, show
 from proxy.cli.scenes import Seen
 from tests.cli.test_child import free_port
 
@@ -66,6 +66,6 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_what_came_out_otherwise_is_said_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     expected = Seen(asked="x", model="gpt-4o", charged=10, left=15)
-    assert demo._report("ana", expected, Seen(asked="x", model="gpt-4o", charged=10, left=14)) == 1
+    assert demo.Telling(show.Form.TEXT).call("ana", expected, Seen(asked="x", model="gpt-4o", charged=10, left=14)) == 1
     assert "WRONG" in capsys.readouterr().err
-    assert demo._report("ana", expected, expected) == 0
+    assert demo.Telling(show.Form.TEXT).call("ana", expected, expected) == 0
