@@ -18,6 +18,7 @@ from proxy.errors import BadRequest
 
 NAME_CHARS_MAX = 512  # of a model, a user, an action …: all are stored; OpenAI's own cap on a metadata value
 _SHOWN_CHARS = 40
+_WORD = re.compile(r"[a-z_]{1,20}")
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 _ROLES_WITHOUT_CONTENT = frozenset({"assistant", "function"})  # they may call a tool instead
@@ -141,7 +142,7 @@ def _check_message(message: object, path: str) -> None:
         _refuse_type(f"{path}.role", role, "a string")
     if role not in _ROLES:
         known = ", ".join(f"'{name}'" for name in _ROLES)
-        _refuse(f"Invalid value: {_shown(role)}. Supported values are: {known}.", f"{path}.role", "invalid_value")
+        _refuse(f"Invalid value{_word(role)}. Supported values are: {known}.", f"{path}.role", "invalid_value")
     content = message.get("content")
     if isinstance(content, str) or (content is None and role in _ROLES_WITHOUT_CONTENT):
         return
@@ -229,7 +230,7 @@ def _switch(value: object, path: str) -> bool:
     if not isinstance(value, str):
         _refuse_type(path, value, "true or false")
     if value not in ("true", "false"):
-        _refuse(f"Invalid value: {_shown(value)}. Supported values are: 'true' and 'false'.", path, "invalid_value")
+        _refuse(f"Invalid value{_word(value)}. Supported values are: 'true' and 'false'.", path, "invalid_value")
     return value == "true"
 
 
@@ -260,6 +261,11 @@ def _kind(value: object) -> str:
         dict: "an object",
     }
     return names.get(type(value), "null")
+
+
+def _word(text: str) -> str:
+    """The value, where it is a word: anything else may be a prompt in the wrong place, and refusals are recorded."""
+    return f": '{text}'" if _WORD.fullmatch(text) else ""
 
 
 def _shown(text: str) -> str:

@@ -72,6 +72,7 @@ def test_every_form_of_embeddings_input_is_accepted(value: object) -> None:
         (chat(messages=[{"content": "hi"}]), "messages[0].role", "Missing required parameter"),
         (chat(messages=[{**USER, "role": 1}]), "messages[0].role", "expected a string"),
         (chat(messages=[USER, USER, {**USER, "role": "bot"}]), "messages[2].role", "Invalid value: 'bot'. Supported"),
+        (chat(messages=[{**USER, "role": "My prompt"}]), "messages[0].role", "Invalid value. Supported"),
         (chat(messages=[{"role": "user"}]), "messages[0].content", "Missing required parameter"),
         (chat(messages=[{"role": "user", "content": 1}]), "messages[0].content", "expected a string or an array"),
         (chat(messages=[{"role": "user", "content": ["x"]}]), "messages[0].content[0]", "expected an object"),
