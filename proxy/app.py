@@ -20,8 +20,9 @@ from starlette.types import ASGIApp
 from proxy.call import Operation, Ports
 from proxy.chain import chain
 from proxy.config import Loaded, store_path
-from proxy.config.settings import Config, Limits, UpstreamSettings
-from proxy.config.watch import watch
+from proxy.config.durations import duration_ms
+from proxy.config.settings import Config, Limits, Records, UpstreamSettings
+from proxy.config.watch import Asked, watch
 from proxy.edge.access import Door, served_at
 from proxy.edge.admin.desk import Desk
 from proxy.edge.asgi import application
@@ -30,11 +31,17 @@ from proxy.edge.live import InUse, Live, Version
 from proxy.edge.receive import BodyBudget
 from proxy.edge.routes import routes
 from proxy.journal.admin import DirectAdmin
-from proxy.journal.control import serve_control
+from proxy.journal.control import serving
+from proxy.journal.flood import TurnedAway
 from proxy.journal.hold import Journal
+from proxy.journal.kept import listening
 from proxy.journal.lock import locked, socket_path
+from proxy.journal.masks import masks
+from proxy.journal.operations import Reload, Reloaded
 from proxy.journal.port import Store
+from proxy.journal.retention import Keep, Retention, Rules
 from proxy.journal.sqlite import SqliteStore, open_sqlite
+from proxy.journal.upkeep import kept_up
 from proxy.keys import Keyring, load_pepper
 from proxy.policy import energy_prices, with_recording
 from proxy.route.budget import RepeatBudget
@@ -74,7 +81,7 @@ class Running:
 
 @asynccontextmanager
 async def opened(
-    loaded: Loaded, *, load: Load, environ: Mapping[str, str], reload_asked: asyncio.Event
+    loaded: Loaded, *, load: Load, environ: Mapping[str, str], reload_asked: Asked
 ) -> AsyncIterator[Running]:
     """Open everything the configuration names, in order. Raises OrchError where something cannot be opened."""
     database = store_path(loaded.config.store)
@@ -94,10 +101,12 @@ async def opened(
         live = Live(await assembly.version(loaded))
         metrics.config.went_live(loaded.policy_version, loaded.price_version)
         gateway = assembly.gateway(live, keyring, loaded.config)
-        await stack.enter_async_context(serve_control(socket, store, keyring))
+        await stack.enter_async_context(kept_up(store, assembly.journal.refusals, assembly.retention))
+        operator = DirectAdmin(store, keyring, database=database, reload=_reload(live, reload_asked))
+        await stack.enter_async_context(serving(operator, socket))
         await stack.enter_async_context(_audited(store, metrics, loaded.config.metrics.verify_s))
         await stack.enter_async_context(_reloading(loaded, load, live, assembly, reload_asked))
-        desk = Desk(gateway=gateway, admin=DirectAdmin(store, keyring), books=store)
+        desk = Desk(gateway=gateway, admin=operator, books=store)
         asgi, admin = _applications(gateway, desk, loaded.config)
         yield Running(asgi=asgi, admin=admin, gateway=gateway, store=store, keyring=keyring)
         await _drain(gateway)
@@ -118,7 +127,8 @@ class Assembly:
     def __init__(
         self, store: SqliteStore, clients: Upstreams, metrics: Metrics, tracing: Tracing | None, *, close_wait_s: float
     ) -> None:
-        self.journal = Journal(store, close_wait_s=close_wait_s)
+        self.retention = Retention()
+        self.journal = Journal(store, close_wait_s=close_wait_s, retention=self.retention)
         self.clients = clients
         self.metrics = metrics
         self._store = store
@@ -142,8 +152,10 @@ class Assembly:
         actions = {action for asked in Operation for action in prices.actions_for(asked)} if prices else set()
         self.metrics.calls.know(models=loaded.models, actions=actions)
         headers = self._tracing.headers if self._tracing else no_headers
+        handler = chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits, headers))
+        self.retention.rules = _rules(loaded.config.records)
         return Version(
-            handler=chain(with_recording(loaded.policies), Terminal(upstreams, loaded.config.limits, headers)),
+            handler=listening(handler, self.retention),
             ports=ports,
             limits=loaded.config.limits,
             prices=prices,
@@ -168,10 +180,19 @@ class Assembly:
             bodies=BodyBudget(config.limits.bodies_bytes_max),
             serving=serving,
             ready=self._store.healthy,
-            observer=Observers([self.metrics.calls, CallLog(), *tracing]),
+            observer=Observers([self.metrics.calls, CallLog(), TurnedAway(self.journal.refusals), *tracing]),
             metrics=self.metrics.exposition(watched),
             metrics_public=config.metrics.public,
         )
+
+
+def _rules(records: Records) -> Rules:
+    return Rules(
+        keep_ms=None if records.keep is None else duration_ms(records.keep),
+        bodies=Keep(records.bodies),
+        masks=masks(records.redact),
+        refusals_per_minute=records.refusals_per_minute,
+    )
 
 
 class Upstreams:
@@ -229,7 +250,7 @@ async def _let_go(client: Upstream) -> None:
 
 @asynccontextmanager
 async def _reloading(
-    loaded: Loaded, load: Load, live: Live, assembly: Assembly, reload_asked: asyncio.Event
+    loaded: Loaded, load: Load, live: Live, assembly: Assembly, reload_asked: Asked
 ) -> AsyncIterator[None]:
     """Watch the operator's files for as long as the proxy runs; what is valid goes live, what is not changes nothing."""
     async with beside() as tasks:
@@ -246,6 +267,17 @@ async def _reloading(
         reloaded = assembly.metrics.config.reloaded
         tasks.start(watch(loaded, load=load, apply=apply, asked=reload_asked, on_result=reloaded))
         yield
+
+
+def _reload(live: Live, asked: Asked) -> Reload:
+    """What an operator does who does not wait for the files to be looked at."""
+
+    async def reload() -> Reloaded:
+        told = await asked.told()
+        policy_version = live.version.ports.policy_version
+        return Reloaded(policy_version=policy_version, problems=told.problems, notes=told.notes)
+
+    return reload
 
 
 @asynccontextmanager

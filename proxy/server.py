@@ -22,6 +22,7 @@ from proxy import __version__
 from proxy.app import Load, Running, opened
 from proxy.config import Loaded, is_loopback, load, parse_listen
 from proxy.config.settings import Config
+from proxy.config.watch import Asked
 from proxy.edge.protocol import TURNED_AWAY_MAX, receiver
 from proxy.errors import OrchError
 from proxy.listeners import listener
@@ -100,7 +101,7 @@ def run(
 
 
 async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[str, str], announce: Announce) -> None:
-    reload_asked = asyncio.Event()
+    reload_asked = Asked()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
     loop.set_exception_handler(tell_of_loop_errors)

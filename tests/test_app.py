@@ -11,6 +11,7 @@ import pytest
 from proxy.app import Upstreams, opened
 from proxy.config import load
 from proxy.config.settings import Config, Limits, UpstreamSettings
+from proxy.config.watch import Asked
 from proxy.errors import OrchError
 from proxy.testing import ScriptedUpstream
 from proxy.upstream.mock import MockUpstream
@@ -58,12 +59,12 @@ async def test_a_store_that_another_proxy_holds_cannot_be_opened(tmp_path: Path,
             (tmp_path / name).write_text(text)
         loaded = load(path, {})
 
-        async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()):
+        async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=Asked()):
             with pytest.raises(OrchError, match="in use by process"):
-                async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()):
+                async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=Asked()):
                     raise AssertionError
 
-        async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=asyncio.Event()) as again:
+        async with opened(loaded, load=lambda: loaded, environ={}, reload_asked=Asked()) as again:
             assert await again.store.healthy()
 
 

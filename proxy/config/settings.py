@@ -10,9 +10,12 @@ from decimal import Decimal
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from proxy.config.addresses import checked_base_url, checked_header, checked_listen, checked_secret, checked_store
+from proxy.config.durations import checked_duration, duration_ms
+from proxy.journal.masks import masks
+from proxy.journal.retention import KEEP_MS_MIN
 
 NAME_CHARS_MAX = 200
 
@@ -32,6 +35,17 @@ def _checked_upstream_name(name: str) -> str:
 def _checked_secret(secret: SecretStr) -> SecretStr:
     checked_secret(secret.get_secret_value())
     return secret
+
+
+def _checked_keep(text: str) -> str:
+    if duration_ms(text) < KEEP_MS_MIN:
+        raise ValueError(f"{text} is too short: at least 1h, for a call may be taken back that long")
+    return text
+
+
+def _checked_mask(text: str) -> str:
+    masks([text])
+    return text
 
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX), AfterValidator(_checked_name)]
@@ -148,35 +162,6 @@ class Server(Settings):
     )
 
 
-class UpstreamSettings(Settings):
-    """One provider, or one OpenAI-compatible server."""
-
-    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = Field(
-        None, description="OpenAI-compatible base URL, up to and with /v1. Default: the provider's own."
-    )
-    api_key: Secret | None = Field(
-        None, description="Key sent to the provider. Use ${NAME} to take it from the environment."
-    )
-    provider: Name | None = Field(
-        None,
-        description="LiteLLM's name of the provider (openai, anthropic, gemini …). Default: with base_url the one known"
-        " by it, else openai; without base_url the upstream's own name.",
-    )
-    via: Literal["passthrough", "litellm", "mock"] | None = Field(
-        None,
-        description="passthrough: OpenAI-compatible HTTP, relayed as bytes. litellm: any other provider. mock: answers"
-        " in-process. Default: passthrough where the provider is OpenAI-compatible, else litellm.",
-    )
-    stream_usage: bool = Field(
-        True,
-        description="False where the server refuses stream_options.include_usage (Mistral's default); usage that it"
-        " does not send of itself is estimated then.",
-    )
-    headers: dict[HeaderName, Secret] = Field(default_factory=dict, description="Extra request headers.")
-    connections_max: int = Field(256, ge=1, le=10_000, description="Connections kept to this upstream.")
-    connect_s: float = Field(10, gt=0, description="Time to connect, in seconds.")
-
-
 class Admin(Settings):
     """Where operators and back ends connect."""
 
@@ -212,6 +197,33 @@ class MetricsSettings(Settings):
     )
 
 
+class Records(Settings):
+    """What is kept of calls. The ledger's entries are always kept."""
+
+    keep: Annotated[Annotated[str, AfterValidator(_checked_keep)], BeforeValidator(checked_duration)] | None = Field(
+        None,
+        description="How long the record of a call is kept after it ended: a whole number and d, h, m or s, such as 90d; at"
+        " least 1h. Default: for ever.",
+    )
+    bodies: Literal["off", "errors", "all"] = Field(
+        "off",
+        description="Whether prompts and answers are stored with the record, the first 64 KiB of each. errors: of calls that"
+        " were not answered.",
+    )
+    redact: tuple[Annotated[str, AfterValidator(_checked_mask)], ...] = Field(
+        (),
+        max_length=50,
+        description="What is taken out of stored bodies: paths such as $.messages[*].content, $..email, and regular"
+        " expressions (whatever does not begin with $).",
+    )
+    refusals_per_minute: int = Field(
+        60,
+        ge=0,
+        le=10_000,
+        description="Refused calls of one key that are recorded one by one in a minute; more are counted, exactly.",
+    )
+
+
 class Telemetry(Settings):
     """OpenTelemetry; needs the extra ``otel``."""
 
@@ -220,6 +232,35 @@ class Telemetry(Settings):
         description="An OTLP/HTTP collector, such as http://127.0.0.1:4318; traces and metrics go there. Default:"
         " OTEL_EXPORTER_OTLP_ENDPOINT, else none.",
     )
+
+
+class UpstreamSettings(Settings):
+    """One provider, or one OpenAI-compatible server."""
+
+    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = Field(
+        None, description="OpenAI-compatible base URL, up to and with /v1. Default: the provider's own."
+    )
+    api_key: Secret | None = Field(
+        None, description="Key sent to the provider. Use ${NAME} to take it from the environment."
+    )
+    provider: Name | None = Field(
+        None,
+        description="LiteLLM's name of the provider (openai, anthropic, gemini …). Default: with base_url the one known"
+        " by it, else openai; without base_url the upstream's own name.",
+    )
+    via: Literal["passthrough", "litellm", "mock"] | None = Field(
+        None,
+        description="passthrough: OpenAI-compatible HTTP, relayed as bytes. litellm: any other provider. mock: answers"
+        " in-process. Default: passthrough where the provider is OpenAI-compatible, else litellm.",
+    )
+    stream_usage: bool = Field(
+        True,
+        description="False where the server refuses stream_options.include_usage (Mistral's default); usage that it"
+        " does not send of itself is estimated then.",
+    )
+    headers: dict[HeaderName, Secret] = Field(default_factory=dict, description="Extra request headers.")
+    connections_max: int = Field(256, ge=1, le=10_000, description="Connections kept to this upstream.")
+    connect_s: float = Field(10, gt=0, description="Time to connect, in seconds.")
 
 
 class DeploymentSettings(Settings):
@@ -295,6 +336,7 @@ class Config(Settings):
         description="The chain: a YAML list, outermost first. Path relative to this file.",
     )
     limits: Limits = Field(default_factory=Limits, description="Named limits.")
+    records: Records = Field(default_factory=Records, description="What is kept of calls, and for how long.")
     log: Log = Field(default_factory=Log, description="What is logged, and how.")
     metrics: MetricsSettings = Field(
         default_factory=MetricsSettings, description="The metrics of /metrics. A change needs a restart."

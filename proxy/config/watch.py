@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os.path
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -52,6 +52,43 @@ class Result(StrEnum):
     REFUSED = "refused"  # the last good configuration goes on
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a reload, in words: why it was refused (nothing: it is live), and what waits for a restart."""
+
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Asked:
+    """Reloads that somebody asks for, whatever the files look like: a signal says so, an operator waits for what comes of it."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[Told]] = []
+
+    def set(self) -> None:
+        self._asked.set()
+
+    async def told(self) -> Told:
+        """Ask, and wait for the reload that begins after this."""
+        waiter: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self.set()
+        return await waiter
+
+    async def follow(self, reload: Callable[[], Awaitable[Told]]) -> None:
+        """Do what is asked for, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            waiting, self._waiting = self._waiting, []
+            told = await reload()
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(told)
+
+
 Load = Callable[[], Loaded]
 Apply = Callable[[Loaded], Awaitable[None]]
 Tell = Callable[[Sequence[str]], None]
@@ -72,7 +109,7 @@ async def watch(
     *,
     load: Load,
     apply: Apply,
-    asked: asyncio.Event,
+    asked: Asked,
     on_problem: Tell = write_log,
     on_result: Count = no_count,
 ) -> None:
@@ -87,7 +124,7 @@ async def watch(
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow_files(reloader))
-        tasks.create_task(_follow_requests(reloader, asked))
+        tasks.create_task(asked.follow(reloader.reload))
 
 
 @dataclass(slots=True)
@@ -110,55 +147,61 @@ class _Reloader:
             if await asyncio.to_thread(stamps, self.stamps) != self.stamps:
                 await self._reload()
 
-    async def reload(self) -> None:
+    async def reload(self) -> Told:
         """Reload whatever the files look like."""
         async with self.lock:
-            await self._reload()
+            return await self._reload()
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> Told:
         before = _folders(self.stamps)
         try:
             loaded = await asyncio.to_thread(self.load)
         except NotLoaded as error:
             # Still looking at the good one's files too: the repair may be there.
             self.stamps = await asyncio.to_thread(stamps, self.live.stamps) | dict(error.stamps)
-            self._refuse([REFUSED, *map(str, error.problems)])
+            told = self._refuse(REFUSED, map(str, error.problems))
         except Exception as error:
             self.stamps = await asyncio.to_thread(stamps, self.stamps)
-            self._refuse([f"configuration not read, the last good one goes on: {_defect(error)}"])
+            told = self._refuse(f"configuration not read, the last good one goes on: {_defect(error)}")
         else:
             self.stamps = dict(loaded.stamps)
-            await self._take(loaded)
+            told = await self._take(loaded)
         if _folders(self.stamps) != before:
             self.moved.set()
+        return told
 
-    async def _take(self, loaded: Loaded) -> None:
+    async def _take(self, loaded: Loaded) -> Told:
         if gone := _vanished(loaded, self.live):
-            self._refuse([REFUSED, *(f"{path} is gone: put it back, or restart to go on without it" for path in gone)])
-            return
-        self._tell_restart(loaded)
+            return self._refuse(
+                REFUSED, (f"{path} is gone: put it back, or restart to go on without it" for path in gone)
+            )
+        notes = self._tell_restart(loaded)
         candidate = _pinned(loaded, self.live)
         if _same(candidate, self.live):
             self.on_result(Result.UNCHANGED)
-            return
+            return Told(notes=notes)
         try:
             await self.apply(candidate)
         except Exception as error:
-            self._refuse([f"{NOT_APPLIED}: {_reason(error)}; {AGAIN}"])
-        else:
-            self.live = candidate
-            self.on_result(Result.APPLIED)
+            return self._refuse(f"{NOT_APPLIED}: {_reason(error)}; {AGAIN}")
+        self.live = candidate
+        self.on_result(Result.APPLIED)
+        return Told(notes=notes)
 
-    def _refuse(self, lines: Sequence[str]) -> None:
-        self.on_problem(lines)
+    def _refuse(self, what: str, why: Iterable[str] = ()) -> Told:
+        problems = tuple(why)
+        self.on_problem([what, *problems])
         self.on_result(Result.REFUSED)
+        return Told(problems=problems or (what,))
 
-    def _tell_restart(self, loaded: Loaded) -> None:
+    def _tell_restart(self, loaded: Loaded) -> tuple[str, ...]:
         wanted, running = _restart_settings(loaded), _restart_settings(self.live)
-        changed = [name for name in wanted if wanted[name] != self.restart[name] and wanted[name] != running[name]]
+        waiting = [name for name in wanted if wanted[name] != running[name]]
+        changed = [name for name in waiting if wanted[name] != self.restart[name]]
         self.restart = wanted
-        if changed:
-            self.on_problem([f"{name} has changed: restart the proxy to apply it" for name in changed])
+        if changed:  # the log is told once of each
+            self.on_problem([_restart_note(name) for name in changed])
+        return tuple(_restart_note(name) for name in waiting)
 
 
 async def _follow_files(reloader: _Reloader) -> None:
@@ -198,13 +241,6 @@ def _all_of_the_store(changes: Collection[tuple[Change, str]], live: Loaded) -> 
     return bool(changes) and all(Path(path).name.startswith(name) for _, path in changes)
 
 
-async def _follow_requests(reloader: _Reloader, asked: asyncio.Event) -> None:
-    while True:
-        await asked.wait()
-        asked.clear()
-        await reloader.reload()
-
-
 def _vanished(loaded: Loaded, live: Loaded) -> list[str]:
     """Files of the live configuration that are not there any more, where a built-in default would take their place unasked."""
     return [shown(path) for path, stamp in loaded.stamps.items() if stamp is None and live.stamps.get(path) is not None]
@@ -215,6 +251,10 @@ def _folders(paths: Mapping[Path, object]) -> frozenset[Path]:
     # By os.path, which takes what it cannot look at as it is: pathlib raises for a link to itself and for a locked folder.
     places = {folder for path in paths for folder in (path.parent, Path(os.path.realpath(path)).parent)}
     return frozenset(next(folder for folder in (place, *place.parents) if os.path.isdir(folder)) for place in places)
+
+
+def _restart_note(name: str) -> str:
+    return f"{name} has changed: restart the proxy to apply it"
 
 
 def _restart_settings(loaded: Loaded) -> dict[str, object]:

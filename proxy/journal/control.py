@@ -23,7 +23,6 @@ from proxy.journal import lock
 from proxy.journal.admin import (
     Admin,
     CreateUser,
-    DirectAdmin,
     GivePoints,
     ListKeys,
     ReadBalance,
@@ -31,7 +30,6 @@ from proxy.journal.admin import (
     checked,
 )
 from proxy.journal.operations import AskReload, EraseUser, MakeBackup, PruneRecords, ReadStatus, RotateKey
-from proxy.journal.port import Store
 from proxy.journal.remote import (
     ANSWER_BYTES_MAX,
     REQUEST_S,
@@ -41,7 +39,7 @@ from proxy.journal.remote import (
     packed,
     read_line,
 )
-from proxy.keys import Keyring, NewKey
+from proxy.keys import NewKey
 from proxy.tasks import Beside, beside
 
 CONNECTIONS_MAX = 32
@@ -52,11 +50,6 @@ HOLDER_WAIT_S = 10.0
 ACCEPT_AGAIN_S = 0.5
 
 _log = logging.getLogger(__name__)
-
-
-def serve_control(path: Path, store: Store, keyring: Keyring) -> AbstractAsyncContextManager[None]:
-    """Serve the admin operations on a store of this process; see ``serving``."""
-    return serving(DirectAdmin(store, keyring), path)
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from proxy.errors import OrchError
+from proxy.call import Call
+from proxy.errors import CallerError, OrchError
 from proxy.journal.clock import unix_ms
 from proxy.journal.port import Noted, RefusalCount
 from proxy.journal.retention import Retention
@@ -69,10 +70,6 @@ class RefusalMeter:
     def count(self, source: str, reason: str) -> None:
         self._counts[self._now(), source, reason] += 1
 
-    def turned_away(self, error: OrchError) -> None:
-        """A request without a valid key was refused."""
-        self.count(NOBODY, error.reason)
-
     def flush(self) -> list[Future[None]]:
         """Hand the counts to the store; those it does not take are counted on. The futures are done when they are written."""
         counts, self._counts = self._counts, Counter()
@@ -102,3 +99,20 @@ class RefusalMeter:
 
     def _now(self) -> int:
         return self._now_ms() // MINUTE_MS * MINUTE_MS
+
+
+class TurnedAway:
+    """Hears, as ``telemetry.port.Observer``, of requests that came without a valid key, and has them counted."""
+
+    def __init__(self, refusals: RefusalMeter) -> None:
+        self._refusals = refusals
+
+    def ended(self, call: Call, error: Exception | None) -> None:
+        """It has its row."""
+
+    def refused(self, call: Call, error: OrchError) -> None:
+        """The journal was told of it."""
+
+    def turned_away(self, error: OrchError) -> None:
+        if isinstance(error, CallerError):
+            self._refusals.count(NOBODY, error.reason)

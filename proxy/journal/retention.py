@@ -9,6 +9,9 @@ from proxy.journal.masks import Masks
 
 REFUSALS_PER_MINUTE = 60
 
+KEEP_MS_MIN = 3_600_000
+"""A call that ended less long ago than this is never pruned: its close may still be taken back."""
+
 
 class Keep(Enum):
     """Of which calls the bodies are kept."""

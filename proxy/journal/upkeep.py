@@ -15,16 +15,13 @@ from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal.clock import unix_ms
 from proxy.journal.flood import RefusalMeter
 from proxy.journal.port import Pruned, Store
-from proxy.journal.retention import Retention
+from proxy.journal.retention import KEEP_MS_MIN, Retention
 from proxy.tasks import beside
 
 FLUSH_S = 5.0
 PRUNE_S = 60.0
 LAST_FLUSH_S = 2.0
 BATCH_ROWS = 200
-KEEP_MS_MIN = 3_600_000
-"""A call younger than this is never pruned: its close may still be taken back."""
-
 log = logging.getLogger(__name__)
 
 

@@ -21,6 +21,7 @@ from openai import AsyncOpenAI
 from proxy.app import Running, opened
 from proxy.call import Opening, Role
 from proxy.config import load, store_path
+from proxy.config.watch import Asked
 from proxy.journal.port import NewUser
 from proxy.keys import NewKey
 from proxy.server import Server, claim, operators_served, server_config
@@ -35,7 +36,7 @@ class RunningProxy:
     base_url: str
     parts: Running
     database: Path
-    reload_asked: asyncio.Event
+    reload_asked: Asked
     operators_url: str
 
     @property
@@ -73,7 +74,7 @@ async def running(
         file.write_text(text)
     known = environ or {}
     loaded = load(path, known)
-    asked = asyncio.Event()
+    asked = Asked()
     async with opened(loaded, load=lambda: load(path, known), environ=known, reload_asked=asked) as parts:
         claimed = claim("127.0.0.1:0")
         operators = [] if parts.admin is None else [claim("127.0.0.1:0")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import Loaded, load
-from proxy.config.watch import Result, watch
+from proxy.config.watch import Asked, Result, Told, watch
 from proxy.errors import UpstreamRefused
 
 LIMIT_S = 30  # nobody waits this long unless something is broken
@@ -23,7 +23,7 @@ class Watched:
     """A running watch over real files, and what it did."""
 
     folder: Path
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: Asked = field(default_factory=Asked)
     applied: asyncio.Queue[Loaded] = field(default_factory=asyncio.Queue)
     told: asyncio.Queue[Sequence[str]] = field(default_factory=asyncio.Queue)
     results: asyncio.Queue[Result] = field(default_factory=asyncio.Queue)
@@ -155,6 +155,27 @@ async def test_a_request_reads_again_even_what_has_not_changed(tmp_path: Path) -
         watched.asked.set()
         assert (await watched.next_told())[0] == "configuration refused, the last good one goes on"
         assert watched.applied.empty()
+
+
+async def test_who_asks_hears_what_came_of_the_reload_that_began_after(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched, asyncio.timeout(LIMIT_S):
+        assert await watched.asked.told() == Told()
+        watched.write("config.yaml", "limits: {calls_max: none}\n")
+        (problem,) = (await watched.asked.told()).problems
+        assert "calls_max" in problem
+        watched.write("config.yaml", "limits: {calls_max: 17}\ndurability: relaxed\n")
+        note = Told(notes=("durability has changed: restart the proxy to apply it",))
+        assert set(await asyncio.gather(watched.asked.told(), watched.asked.told())) == {note}
+        assert await watched.asked.told() == note  # it still waits for the restart
+        watched.asked.set()
+
+
+async def test_who_asks_and_leaves_is_not_waited_for(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched, asyncio.timeout(LIMIT_S):
+        leaving = asyncio.get_running_loop().create_task(watched.asked.told())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert await watched.asked.told() == Told()
 
 
 @pytest.mark.parametrize(

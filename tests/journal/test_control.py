@@ -21,7 +21,7 @@ from proxy.call import Role
 from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal import control, lock
 from proxy.journal.admin import CreateUser, DirectAdmin, GivePoints, ListKeys, ReadBalance, RevokeKey, UserBalance
-from proxy.journal.control import admin_for, serve_control, serving
+from proxy.journal.control import admin_for, serving
 from proxy.journal.memory import MemoryStore
 from proxy.journal.remote import RemoteAdmin
 from proxy.keys import Keyring, NewKey
@@ -284,8 +284,7 @@ async def test_a_holder_that_never_answers_is_given_up_on_and_named(tmp_path: Pa
 
 
 async def test_an_error_of_the_body_comes_out_as_it_is(tmp_path: Path) -> None:
-    store = MemoryStore()
     with pytest.raises(ZeroDivisionError):
-        async with serve_control(tmp_path / "s.sock", store, Keyring(store, b"pepper")):
+        async with serving(direct_admin(), tmp_path / "s.sock"):
             raise ZeroDivisionError
     assert not (tmp_path / "s.sock").exists()

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.call import Opening, Principal, Role
 from proxy.errors import EnergyExhausted, Forbidden, JournalUnavailable, Unauthenticated
-from proxy.journal.flood import MINUTE_MS, RefusalMeter
+from proxy.journal.flood import MINUTE_MS, RefusalMeter, TurnedAway
 from proxy.journal.hold import Journal
 from proxy.journal.listing import CallFilter
 from proxy.journal.memory import MemoryStore
@@ -69,7 +69,7 @@ async def test_counts_are_written_in_batches_and_only_once() -> None:
     meter = metered(store, clock)
     for n in range(1200):
         meter.count(f"k{n}", "x")
-    meter.turned_away(Unauthenticated("no"))
+    meter.count("", "x")
     assert len(meter.flush()) == 3
     assert meter.flush() == []
     rows = await store.refusals(limit=1000)
@@ -101,6 +101,18 @@ async def test_counts_that_could_not_be_written_are_written_later(caplog: pytest
     store.broken = False
     await meter.last_flush(1)
     assert list(await store.refusals()) == [RefusalCount(minute=START, source="k1", reason="x", count=2)]
+
+
+async def test_who_has_no_key_is_counted_by_reason_and_our_own_failures_are_not() -> None:
+    store = MemoryStore()
+    meter = metered(store, Wound())
+    watching = TurnedAway(meter)
+    for error in (Unauthenticated("no"), Unauthenticated("no"), JournalUnavailable("disk full")):
+        watching.turned_away(error)
+    watching.refused(fake_call(), Forbidden("no"))
+    watching.ended(fake_call(), None)
+    await meter.last_flush(1)
+    assert list(await store.refusals()) == [RefusalCount(minute=START, source="", reason="invalid_api_key", count=2)]
 
 
 async def refuse(journal: Journal, n: int) -> None:

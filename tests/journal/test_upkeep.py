@@ -16,9 +16,9 @@ from proxy.journal.listing import CallFilter
 from proxy.journal.listing_sql import first_id
 from proxy.journal.memory import MemoryStore
 from proxy.journal.port import Erasing, Pruned
-from proxy.journal.retention import Retention, Rules
+from proxy.journal.retention import KEEP_MS_MIN, Retention, Rules
 from proxy.journal.sqlite import SqliteStore, open_sqlite
-from proxy.journal.upkeep import KEEP_MS_MIN, Total, finish_erasing, kept_up, prune
+from proxy.journal.upkeep import Total, finish_erasing, kept_up, prune
 from tests.journal.contract import USER, answered, fresh_database, offer, reserve
 
 NOW = time.time_ns() // 1_000_000
