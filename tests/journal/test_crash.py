@@ -9,7 +9,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from proxy.journal.sqlite import open_sqlite
+from proxy.journal.sqlite import open_sqlite, read_only
+from proxy.journal.upkeep import finish_erasing
 from tests.journal.contract import fresh_database
 
 ROUNDS = 5
@@ -17,9 +18,9 @@ ACKNOWLEDGED_MAX = 400
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def killed_under_load(path: Path, owner: str, *, after: int) -> list[str]:
+def killed_under_load(path: Path, owner: str, *, after: int, load: str = "crash_writer") -> list[str]:
     """What the process had acknowledged when it was killed, somewhere after that many acknowledgements."""
-    command = [sys.executable, "-m", "tests.journal.crash_writer", str(path), owner]
+    command = [sys.executable, "-m", f"tests.journal.{load}", str(path), owner]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(after)]
@@ -55,3 +56,27 @@ async def test_kill_9_loses_no_acknowledged_close_and_holds_nothing_back(tmp_pat
     assert states.get("unknown", 0) > 0, (
         "nothing was running when it was killed: the load is too light to prove anything"
     )
+
+
+async def test_kill_9_leaves_no_erasure_pruning_or_backup_half_done(tmp_path: Path) -> None:
+    path = fresh_database(tmp_path)
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    said: list[str] = []
+    for n in range(3):
+        said += killed_under_load(path, f"p{n}", after=chance.randint(1, 12), load="crash_records")
+        store = await open_sqlite(path, durability="relaxed", owner=f"after {n}")
+        assert await store.verify() == []
+        await finish_erasing(store)
+        assert await store.verify() == []
+        await store.aclose()
+    names = [line.split()[1] for line in said if line.startswith("erased")]
+    with closing(sqlite3.connect(path)) as connection:
+        text = "\n".join(connection.iterdump())
+        assert connection.execute("SELECT count(*) FROM pruned").fetchone()[0] > 0
+    assert [name for name in names if f"{name}'" in text] == []
+    for copy in tmp_path.glob("copy-*.db"):
+        async with read_only(copy) as reader:
+            assert await reader.verify() == []
+    assert {line.split()[1] for line in said if line.startswith("copied")} <= {file.name for file in tmp_path.iterdir()}

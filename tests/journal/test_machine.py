@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from proxy.call import Opening
-from proxy.errors import JournalUnavailable
+from proxy.errors import BadRequest, JournalUnavailable
 from proxy.journal.port import Closed, Exhausted, PricedOffer, Reserved
 from proxy.journal.sqlite import SqliteStore, open_sqlite
 from tests.journal.contract import answered, fresh_database, grant, reserve
@@ -50,6 +50,7 @@ class Ledger(RuleBasedStateMachine):
         self.calls: dict[str, Ran] = {}
         self.store: SqliteStore
         self.ids = (f"c{n}" for n in itertools.count())
+        self.names = (f"erased-{n}" for n in itertools.count())
 
     @initialize()
     def start(self) -> None:
@@ -127,6 +128,32 @@ class Ledger(RuleBasedStateMachine):
         self.check()
 
     @rule()
+    def prune(self) -> None:
+        """Every call that has ended goes; what it cost stays."""
+        self.run(self.store.prune(1 << 60, rows_max=1000))
+        for call_id, ran in tuple(self.calls.items()):
+            if not ran.open:
+                self.points[ran.account] -= ran.given
+                del self.calls[call_id]
+        self.check()
+
+    @rule(account=ACCOUNTS, batch=st.integers(1, 3))
+    def erase(self, account: str, batch: int) -> None:
+        erasing = self.store.erase_user(account, next(self.names))
+        mine = [ran for ran in self.calls.values() if ran.account == account]
+        if any(ran.open for ran in mine):
+            assert isinstance(self.error(erasing), BadRequest)
+            return
+        erased = self.run(erasing)
+        while self.run(self.store.erase_calls(batch)).more:
+            self.check_books()
+        if account in self.points:
+            for ran in mine:
+                ran.account = f"main/{erased.pseudonym}"
+            self.points[f"main/{erased.pseudonym}"] = self.points.pop(account)
+        self.check()
+
+    @rule()
     def die_and_open_again(self) -> None:
         gone = self.store
         for ran in self.calls.values():
@@ -141,8 +168,11 @@ class Ledger(RuleBasedStateMachine):
         self.runner.close()
         self.folder.cleanup()
 
-    def check(self) -> None:
+    def check_books(self) -> None:
         assert self.runner.run(self.store.verify()) == []
+
+    def check(self) -> None:
+        self.check_books()
         for account in self.points:
             found = self.runner.run(self.store.balance(account))
             assert found is not None
