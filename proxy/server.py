@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import resource
 import signal
@@ -32,6 +33,11 @@ from proxy.telemetry.logs import Logs, tell_of_loop_errors
 log = logging.getLogger("proxy")
 
 BACKLOG = 2048
+GC_THRESHOLDS = (
+    20_000,
+    20,
+    50,
+)  # a call leaves no cycles behind: looking less often costs some MB and saves a tenth of its CPU
 
 OPERATOR_DRAIN_S = 1
 """How long the operators' listener waits for what it still serves once calls have drained, in seconds."""
@@ -113,9 +119,17 @@ async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[st
             await check_exposure(running, address, environ)
         await stack.enter_async_context(operators_served(running, claimed[1:]))
         server = Server(server_config(running.asgi, running, drain_s=loaded.config.limits.drain_s))
+        _spare_the_collector()
         tasks = await stack.enter_async_context(beside())
         tasks.start(_announced(server, loaded, claimed, announce))
         await server.serve(sockets=claimed[:1])
+
+
+def _spare_the_collector() -> None:
+    """What is loaded by now stays as long as the process: the collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 @contextlib.asynccontextmanager
