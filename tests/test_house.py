@@ -221,12 +221,13 @@ ADAPTERS = (
 DIRECTIONS = {
     r"proxy/(call|errors|chain)\.py": r"proxy\.(?!(call|errors)\b).*",
     r"proxy/dialect/": r"proxy\.(?!(call|errors|dialect)\b).*",
-    r"proxy/policy/": rf"{ADAPTERS}|proxy\.(edge|upstream|journal|cli)(\..*)?",
-    r"proxy/route/": rf"{ADAPTERS}|proxy\.(edge|policy|upstream|journal)(\..*)?",
-    r"proxy/upstream/": r"proxy\.(edge|policy|journal|app|server|cli|keys|testing)(\..*)?",
-    r"proxy/journal/": r"proxy\.(edge|policy|upstream|route|config|app|server|cli|testing)(\..*)?",
-    r"proxy/edge/": ADAPTERS,
-    r"proxy/config/": rf"{ADAPTERS}|proxy\.edge(\..*)?",
+    r"proxy/policy/": rf"{ADAPTERS}|proxy\.(edge|upstream|journal|cli|telemetry)(\..*)?",
+    r"proxy/route/": rf"{ADAPTERS}|proxy\.(edge|policy|upstream|journal|telemetry)(\..*)?",
+    r"proxy/upstream/": r"proxy\.(edge|policy|journal|app|server|cli|keys|telemetry|testing)(\..*)?",
+    r"proxy/journal/": r"proxy\.(edge|policy|upstream|route|config|app|server|cli|telemetry|testing)(\..*)?",
+    r"proxy/edge/": rf"{ADAPTERS}|proxy\.telemetry\.(?!(port|observers)\b).*",
+    r"proxy/telemetry/": rf"{ADAPTERS}|proxy\.(edge|policy|upstream)(\..*)?",
+    r"proxy/config/": rf"{ADAPTERS}|proxy\.(edge|telemetry)(\..*)?",
     r"proxy/keys\.py": rf"{ADAPTERS}|proxy\.(edge|policy|upstream|route|config)(\..*)?",
 }
 """Where a file is -> what it may not import. ``edge -> chain -> policy -> call <- ports``."""
@@ -343,6 +344,8 @@ def test_every_rule_can_fail(rule: Rule) -> None:
         (directions, "proxy/upstream/mock.py", "from proxy.policy.energy import Energy"),
         (directions, "proxy/dialect/sse.py", "import proxy.config.settings"),
         (directions, "proxy/edge/serve.py", "from proxy.upstream import litellm"),
+        (directions, "proxy/edge/serve.py", "from proxy.telemetry.call_metrics import CallMetrics"),
+        (directions, "proxy/policy/retry.py", "from proxy.telemetry.port import Observer"),
         (directions, "proxy/journal/hold.py", "from proxy.edge.live import Live"),
         (directions, "proxy/call.py", "from proxy.policy import energy"),
         (litellm_imports, "proxy/route/catalog.py", "def f():\n from litellm import completion"),

@@ -29,6 +29,8 @@ from proxy.testing import (
 from proxy.testing.running import RunningProxy, running
 from tests.processes import query, until
 from tests.story.conftest import FILES, config
+from tests.telemetry.deployed import expressions
+from tests.telemetry.promql import asked
 from tests.telemetry.scraped import Scraped
 
 WAIT_S = 20
@@ -253,6 +255,22 @@ async def test_gauges_tell_of_the_store_and_the_configuration(counted: tuple[Scr
     assert shown.by("orch_strangers_total", "reason") == {("invalid_api_key",): 1}
     versions = {labels["policy_version"] for labels, _ in shown.of("orch_config_info")}
     assert versions == {row["version"] for row in query(database, "SELECT version FROM policy_versions")}
+
+
+OF_PROMETHEUS = {"job", "instance"}
+
+
+async def test_the_dashboard_and_the_alerts_ask_for_what_is_served(counted: tuple[Scraped, Path]) -> None:
+    shown, _ = counted
+    labels: dict[str, set[str]] = {"up": set()}
+    for name, known in shown.samples:
+        labels.setdefault(name, set()).update(label for label, _ in known)
+    for where, expression in expressions().items():
+        seen = asked(expression)
+        assert seen.metrics <= labels.keys(), where
+        for name, selected in seen.selected:
+            assert selected <= labels[name] | OF_PROMETHEUS, where
+        assert seen.grouped <= set().union(*(labels[name] for name in seen.metrics)) | OF_PROMETHEUS, where
 
 
 async def test_no_label_tells_who_called(counted: tuple[Scraped, Path]) -> None:

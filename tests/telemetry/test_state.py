@@ -13,7 +13,6 @@ from proxy.errors import JournalUnavailable
 from proxy.journal.listing import Totals
 from proxy.route.health import State
 from proxy.telemetry import state
-from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.state import AuditMetrics, ConfigMetrics, JournalMetrics, StateMetrics, Watched
 from tests.telemetry.scraped import Scraped
 
@@ -128,14 +127,3 @@ def test_violations_are_those_of_the_last_check() -> None:
     audit.checked(0)
     assert shown(registry).value("orch_ledger_violations") == 0
     assert shown(registry).value("orch_ledger_checked_timestamp_seconds") > 1_700_000_000
-
-
-async def test_a_proxys_metrics_are_its_own_and_have_the_process_beside_them(tmp_path: Path) -> None:
-    one, other = Metrics(), Metrics()
-    one.journal.failed()
-    database = tmp_path / "orch.db"
-    texts = [(await made.exposition(watched(Books(), database)).text()).decode() for made in (one, other)]
-    first, second = (Scraped(text) for text in texts)
-    assert (first.value("orch_journal_failures_total"), second.value("orch_journal_failures_total")) == (1, 0)
-    assert first.value("process_resident_memory_bytes") > 0
-    assert not [name for name in first.names if name.endswith("_created")]
