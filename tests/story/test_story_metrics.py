@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from proxy.testing import (
     role,
     stream,
     tell,
+    wait_for,
 )
 from proxy.testing.running import RunningProxy, running
 from tests.processes import query, until
@@ -328,3 +331,41 @@ async def test_what_a_reverse_proxy_forwards_is_not_near(proxy: RunningProxy) ->
         assert (await client.get(f"{proxy.root_url}/metrics")).status_code == 200
         forwarded = await client.get(f"{proxy.root_url}/metrics", headers={"x-forwarded-for": "203.0.113.9"})
     assert forwarded.status_code == 401
+
+
+async def test_an_edit_that_is_refused_shows_and_a_good_one_mends_it(proxy: RunningProxy) -> None:
+    folder = proxy.database.parent
+    good = (folder / "config.yaml").read_text()
+    before = await scrape(proxy)
+    for text, ok in ((good + "nonsense: 1\n", 0), (good + "limits: {calls_max: 7}\n", 1)):
+        (folder / "config.yaml").write_text(text)
+        proxy.reload_asked.set()
+        async with asyncio.timeout(WAIT_S):
+            while (shown := await scrape(proxy)).value("orch_config_last_reload_ok") != ok:
+                await asyncio.sleep(0.02)
+
+    assert before.value("orch_config_reloads_total", result="applied") == 0
+    assert shown.value("orch_config_reloads_total", result="refused") >= 1
+    assert shown.value("orch_config_reloads_total", result="applied") == 1
+
+
+async def test_while_the_store_is_away_the_metrics_say_so(proxy: RunningProxy, upstream: ScriptedUpstream) -> None:
+    headers = {"authorization": f"Bearer {await proxy.user_key('ana', energy=100)}"}
+    proxy.parts.gateway.journal._close_wait_s = 0.3  # type: ignore[attr-defined]
+    moment, reached = asyncio.Event(), asyncio.Event()
+    upstream.will([tell(reached), wait_for(moment), *answer(completion())])
+    async with httpx.AsyncClient(headers=headers, timeout=WAIT_S) as client:
+        asking = asyncio.ensure_future(client.post(f"{proxy.base_url}/chat/completions", json=CHAT))
+        await reached.wait()
+        with contextlib.closing(sqlite3.connect(proxy.database, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            moment.set()
+            assert (await asking).status_code == 503
+            assert (await client.post(f"{proxy.base_url}/chat/completions", json=CHAT)).status_code == 503
+            shown = await scrape(proxy)
+
+    assert shown.value("orch_store_up") == 0
+    assert shown.value("orch_journal_failures_total") >= 1
+    outcomes = shown.by("orch_calls_total", "outcome", "reason")
+    assert outcomes == {("not_recorded", "not_recorded"): 1, ("refused", "journal_unavailable"): 1}
+    assert shown.by("orch_energy_charged_points_total", "model") == {}
