@@ -1,6 +1,7 @@
 # A machine needs Python 3.11 or newer with pip and venv, and make. Everything else is installed into .venv, locked and hashed.
 #   make setup   install what the proxy needs        make check   ruff, mypy --strict, the house rules
 #   make demo    start it and make real calls        make test    all tests; ARGS="tests/test_keys.py -k revoke" for some
+#   make fuzz    what the HTTP interface says of itself, tried for some minutes; EXAMPLES=1000 for longer
 #   make lock    resolve the dependencies anew (UPGRADE=--upgrade to move them)
 #   make integrations   the clients of docs/integrations.md that its tests run, in a virtual environment of their own
 
@@ -19,7 +20,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: setup demo test check lock clean node integrations
+.PHONY: setup demo test fuzz check lock clean node integrations
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed
@@ -30,6 +31,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory -s node; else echo 'make: no npm here: the tests with the node SDK are skipped' >&2; fi
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Asks /openapi.json far more often than the tests do; SEED=7 asks something else.
+EXAMPLES ?= 100
+SEED ?= 20
+fuzz: $(VENV)/.installed-dev
+	@API_EXAMPLES=$(EXAMPLES) API_SEED=$(SEED) $(BIN)/python -m pytest --timeout 0 tests/edge/openapi $(ARGS)
 
 # What the tests with the OpenAI SDK for node need; without it they are skipped, with the reason.
 NODE := tests/story/node

@@ -83,7 +83,20 @@ def _named(text: str) -> str:
     return _printable(text, "name")
 
 
-_Listed = Annotated[tuple[Annotated[str, AfterValidator(_named)], ...], Field(min_length=1, max_length=LISTED_MAX)]
+_PRINTABLE = Field(
+    json_schema_extra={
+        "minLength": 1,
+        "maxLength": NAME_CHARS_MAX,
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$",
+    }
+)
+Namespace = Annotated[
+    str, AfterValidator(check_namespace), Field(json_schema_extra={"pattern": f"^{_NAMESPACE.pattern}$"})
+]
+User = Annotated[str, AfterValidator(check_user), _PRINTABLE]
+_Workspace = Annotated[str, AfterValidator(check_workspace), _PRINTABLE]
+_Name = Annotated[str, AfterValidator(_named), _PRINTABLE]
+_Listed = Annotated[tuple[_Name, ...], Field(min_length=1, max_length=LISTED_MAX)]
 
 
 class NewKey(BaseModel):
@@ -92,13 +105,13 @@ class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Role
-    namespace: Annotated[str, AfterValidator(check_namespace)] = DEFAULT_NAMESPACE
-    user: Annotated[str, AfterValidator(check_user)] | None = None
-    workspace: Annotated[str, AfterValidator(check_workspace)] | None = None
+    namespace: Namespace = DEFAULT_NAMESPACE
+    user: User | None = None
+    workspace: _Workspace | None = None
     operations: tuple[Literal["chat", "embeddings"], ...] | None = Field(None, min_length=1)
     models: _Listed | None = None
     actions: _Listed | None = None
-    name: Annotated[str, AfterValidator(_named)] | None = None
+    name: _Name | None = None
 
     @model_validator(mode="after")
     def _role_fits(self) -> Self:

@@ -23,6 +23,7 @@ from proxy.config.settings import Config
 from proxy.dialect import request
 from proxy.edge import errors, headers
 from proxy.edge.access import ACCESS, Keyless, Rule
+from proxy.edge.admin.endpoint import OVER_HTTP
 from proxy.edge.admin.operations import OPERATIONS
 from proxy.policy import AnyPolicy
 from proxy.policy.charge import Tariff
@@ -223,6 +224,7 @@ def test_every_code_a_client_may_see_is_documented() -> None:
         coded(row[0])[0] for row in rows(API, "code | status")
     }
     known = {code for folder in ("edge", "policy", "dialect", "upstream") for code in codes(folder)}
+    known |= OVER_HTTP.keys()
     of_classes = {error.reason for error in errors._TABLE}
     assert {"unknown_action", "integer_below_min_value", "answer_too_large"} <= known
     assert known - NEVER_ANSWERED <= documented

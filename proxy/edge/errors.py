@@ -66,6 +66,9 @@ _TABLE: Mapping[type[OrchError], tuple[int, str]] = {
 }
 
 
+_OF_A_BUG = (500, "api_error")
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error as HTTP: its status, its headers and the value of ``error`` in the body."""
@@ -84,9 +87,14 @@ class Failure:
         return b"data: " + self.body + b"\n\n"
 
 
+def status_of(kind: type[OrchError]) -> int:
+    """The status of such an error, where it says no other itself."""
+    return _TABLE.get(kind, _OF_A_BUG)[0]
+
+
 def failure(error: OrchError, *, attempts: int = 0) -> Failure:
     """How an error looks to a client; ``attempts`` is how many upstream requests were made for it."""
-    status, kind = _TABLE.get(type(error), (500, "api_error"))
+    status, kind = _TABLE.get(type(error), _OF_A_BUG)
     shape = {"message": error.message, "type": kind, "param": getattr(error, "param", None), "code": error.reason}
     headers: dict[str, str] = {}
     match error:

@@ -16,6 +16,7 @@ from proxy.edge.admin.operations import OPERATIONS
 from proxy.edge.calls import CallEndpoint
 from proxy.edge.context import keep, known
 from proxy.edge.gateway import Gateway
+from proxy.edge.openapi.serving import OpenApi
 from proxy.edge.reads import Reads
 from proxy.edge.scrape import Scrape
 
@@ -25,7 +26,7 @@ Endpoints = Mapping[str, ASGIApp]
 
 def routes(gateway: Gateway, desk: Desk, rules: Sequence[Rule] = ACCESS) -> list[Route]:
     """One route for each path; nothing else is served."""
-    return guarded(rules, endpoints(gateway, desk))
+    return guarded(rules, endpoints(gateway, desk, rules))
 
 
 def guarded(rules: Sequence[Rule], served: Endpoints) -> list[Route]:
@@ -40,7 +41,7 @@ def guarded(rules: Sequence[Rule], served: Endpoints) -> list[Route]:
     ]
 
 
-def endpoints(gateway: Gateway, desk: Desk) -> Endpoints:
+def endpoints(gateway: Gateway, desk: Desk, rules: Sequence[Rule]) -> Endpoints:
     reads = Reads(gateway)
     return {
         **{name: AdminEndpoint(desk, name) for name in OPERATIONS},
@@ -51,6 +52,7 @@ def endpoints(gateway: Gateway, desk: Desk) -> Endpoints:
         "call": request_response(reads.call),
         "energy": request_response(reads.energy),
         "metrics": request_response(Scrape(gateway).metrics),
+        "openapi": request_response(OpenApi(rules).read),
         "live": request_response(reads.live),
         "live_too": request_response(reads.live),
         "ready": request_response(reads.ready),

@@ -14,7 +14,7 @@ from proxy.edge.headers import usd
 class Shown(BaseModel):
     """Base of every answer: what it is made of is what it says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class Alive(Shown):

@@ -13,14 +13,12 @@ from proxy.journal.operations import (
     CreatedKey,
     DirectOperator,
     KeyFacts,
-    Namespace,
     Operation,
     Operator,
-    User,
     key_facts,
 )
 from proxy.journal.port import Balance, Grant, KeyRow, NewUser
-from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, NewKey
+from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Namespace, NewKey, User
 from proxy.wording import words
 
 __all__ = [

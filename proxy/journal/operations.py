@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from proxy.call import Account, Role
 from proxy.errors import BadRequest
@@ -22,13 +22,10 @@ from proxy.journal.listing import Totals
 from proxy.journal.lock import Holder
 from proxy.journal.port import Erased, KeyRow, Store
 from proxy.journal.status import status
-from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Keyring, check_namespace, check_user
+from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Keyring, Namespace, User
 
 GRACE_S_MAX = 90 * 86_400
 PATH_CHARS_MAX = 4096
-
-Namespace = Annotated[str, AfterValidator(check_namespace)]
-User = Annotated[str, AfterValidator(check_user)]
 
 
 class Operation(BaseModel):

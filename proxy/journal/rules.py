@@ -46,7 +46,9 @@ def user_exists(account: str) -> BadRequest:
 
 
 def other_grant(op: Grant) -> BadRequest:
-    return BadRequest(f"another grant was made with the source_ref {op.source_ref!r}", param="source_ref")
+    return BadRequest(
+        f"another grant was made with the source_ref {op.source_ref!r}", reason="source_ref_taken", param="source_ref"
+    )
 
 
 def key_exists(key_id: str) -> BadRequest:

@@ -100,6 +100,17 @@ async def _revoke(world: World, owner: Owner) -> Asked:
     return Asked("/admin/keys/revoke", body={"key_id": await _a_key_of(world, owner)})
 
 
+async def _rotate(world: World, owner: Owner) -> Asked:
+    return Asked("/admin/keys/rotate", body={"key_id": await _a_key_of(world, owner), "grace_s": 60})
+
+
+async def _erase(world: World, owner: Owner) -> Asked:
+    """Of a user made for this: the owners are needed still."""
+    user = f"gone {owner.points}"
+    await world.proxy.parts.store.create_user(NewUser(account=f"{owner.namespace}/{user}", opening=Opening("free", 1)))
+    return Asked("/admin/users/erase", body={"user": user, "namespace": owner.namespace})
+
+
 def _always(make: Callable[[Owner], Asked]) -> Callable[[World, Owner], Awaitable[Asked]]:
     async def made(world: World, owner: Owner) -> Asked:
         return make(owner)
@@ -137,14 +148,18 @@ REQUESTS: dict[str, Callable[[World, Owner], Awaitable[Asked]]] = {
     "admin_user": _always(lambda owner: Asked("/admin/users/show", query=owner.query)),
     "admin_grant": _always(lambda owner: Asked("/admin/users/grants", body={**owner.query, "points": 7})),
     "admin_history": _always(lambda owner: Asked("/admin/users/history", query=owner.query)),
+    "admin_erase_user": _erase,
     "admin_keys": _always(lambda owner: Asked("/admin/keys", query={"namespace": owner.namespace})),
     "admin_make_key": _always(lambda owner: Asked("/admin/keys", body={**owner.query, "role": "user"})),
     "admin_revoke_key": _revoke,
+    "admin_rotate_key": _rotate,
     "admin_calls": _always(lambda owner: Asked("/admin/calls", query=owner.query)),
     "admin_call": _always(lambda owner: Asked(f"/admin/calls/{owner.call_id}")),
     "admin_usage": _always(lambda owner: Asked("/admin/reports/usage", query={"by": "user"})),
+    "admin_reload": _at("/admin/reload"),
     "admin_health": _at("/admin/health"),
     "metrics": _at("/metrics"),
+    "openapi": _at("/openapi.json"),
     "live": _at("/livez"),
     "live_too": _at("/health/liveliness"),
     "ready": _at("/readyz"),

@@ -15,7 +15,7 @@ DESK = cast(Desk, None)  # asked by nobody here
 
 
 def test_every_rule_has_an_endpoint_and_every_endpoint_a_rule() -> None:
-    assert sorted(endpoints(gateway_of(NullJournal()), DESK)) == sorted(rule.name for rule in ACCESS)
+    assert sorted(endpoints(gateway_of(NullJournal()), DESK, ACCESS)) == sorted(rule.name for rule in ACCESS)
 
 
 def test_the_routes_are_those_of_the_rules() -> None:

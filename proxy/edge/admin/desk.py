@@ -24,6 +24,7 @@ from proxy.journal.admin import (
     UserBalance,
 )
 from proxy.journal.listing import CallFilter, GrantRow, Listings, UsageRow
+from proxy.journal.operations import AskReload, ErasedUser, EraseUser, Reloaded, RotateKey
 from proxy.keys import DEFAULT_NAMESPACE, NewKey
 
 _Row = TypeVar("_Row")
@@ -88,6 +89,9 @@ class Desk:
         shown = tuple(answers.EntryShown(**{name: getattr(row, name) for name in names}) for row in rows)
         return answers.EntryPage(data=shown, next=rows[-1].seq if more else None)
 
+    async def erase_user(self, asked: EraseUser) -> ErasedUser:
+        return await self.admin.erase_user(asked)
+
     def _opening(self, plan: str | None, points: int | None) -> Opening:
         prices = self.gateway.live.version.prices
         if prices is None:
@@ -106,6 +110,10 @@ class Desk:
 
     async def revoke_key(self, asked: RevokeKey) -> answers.KeyGone:
         return answers.KeyGone(id=(await self.admin.revoke_key(asked)).key_id)
+
+    async def rotate_key(self, asked: RotateKey) -> answers.KeyMade:
+        made = await self.admin.rotate_key(asked)
+        return answers.KeyMade(**_key(made.facts), key=made.key)
 
     # --- calls, reports, health ---------------------------------------------------------------------------------------
 
@@ -127,6 +135,9 @@ class Desk:
     async def usage(self, asked: questions.ReportUsage) -> answers.UsageReport:
         found = await self.books.usage(asked.by, since_ms=asked.since, until_ms=asked.until, namespace=asked.namespace)
         return answers.UsageReport(data=tuple(_usage(row) for row in found))
+
+    async def reload(self, asked: questions.Nothing) -> Reloaded:
+        return await self.admin.reload(AskReload())
 
     async def health(self, asked: questions.Nothing) -> answers.Health:
         """Always an answer: whoever only wants to know whether calls can be taken asks /readyz."""

@@ -18,21 +18,23 @@ from proxy.edge.admin.desk import Desk
 from proxy.edge.admin.operations import OPERATIONS, Operation
 from proxy.edge.context import context
 from proxy.edge.receive import read_body
-from proxy.errors import BadRequest, CallerError, Conflict, JournalUnavailable, NotFound
+from proxy.errors import CallerError, Conflict, JournalUnavailable, NotFound
 
 log = logging.getLogger("proxy.admin")
 
-_ON_THE_COMMAND_LINE = re.compile(r"; [^;]*`orch [^`]*`[^`]*$")
+_ON_THE_COMMAND_LINE = re.compile(r"; [^;`]*`orch [^`]*`[^`]*$")
 
 OPERATION_S = 30.0
 """How long an operation may take, in seconds."""
 
-_HERE: Mapping[str, tuple[type[CallerError], str]] = MappingProxyType(
+OVER_HTTP: Mapping[str, tuple[type[CallerError], str]] = MappingProxyType(
     {
         "unknown_user": (NotFound, "POST /admin/users opens an account"),
         "unknown_key": (NotFound, "GET /admin/keys shows the ids"),
         "user_exists": (Conflict, "POST /admin/users/grants adds points"),
         "source_ref_taken": (Conflict, "another grant needs another source_ref"),
+        "key_revoked": (Conflict, "POST /admin/keys makes another"),
+        "calls_open": (Conflict, "Nothing was erased"),
     }
 )
 """What the operations' errors are over HTTP, and what mends them here rather than on the command line."""
@@ -54,7 +56,7 @@ class AdminEndpoint:
         except TimeoutError as error:
             raise JournalUnavailable(f"The store did not answer within {OPERATION_S:g} s.") from error
         except CallerError as error:
-            raise _here(error) from error
+            raise _over_http(error) from error
         if scope["method"] == "POST":
             log.info("%s by key %s", self._name, context(scope).principal.key_id)
         whole = Response(
@@ -75,9 +77,9 @@ class AdminEndpoint:
             return question(shape, parse(raw, depth_max=limits.json_depth_max, values_max=limits.json_values_max))
 
 
-def _here(error: CallerError) -> CallerError:
-    known = _HERE.get(error.reason)
-    if known is None or not isinstance(error, BadRequest):
+def _over_http(error: CallerError) -> CallerError:
+    known = OVER_HTTP.get(error.reason)
+    if known is None:
         return error
     kind, mend = known
     what = _ON_THE_COMMAND_LINE.sub("", error.message)

@@ -12,6 +12,7 @@ from proxy.edge.admin import answers, questions
 from proxy.edge.admin.desk import Desk
 from proxy.errors import Conflict, NotFound, OrchError
 from proxy.journal.admin import GivePoints, ListKeys, RevokeKey
+from proxy.journal.operations import ErasedUser, EraseUser, Reloaded, RotateKey
 from proxy.keys import NewKey
 
 OK, CREATED = 200, 201
@@ -66,12 +67,29 @@ OPERATIONS: Mapping[str, Operation] = {
     "admin_history": Operation(
         "A user's entries, newest first", questions.ReadHistory, answers.EntryPage, Desk.history, errors=(NotFound,)
     ),
+    "admin_erase_user": Operation(
+        "Take a user's name out of everything; the books stay",
+        EraseUser,
+        ErasedUser,
+        Desk.erase_user,
+        errors=(Conflict,),
+    ),
     "admin_keys": Operation("Keys, revoked ones too", ListKeys, answers.KeyListing, Desk.keys),
     "admin_make_key": Operation("Make a key, shown once", NewKey, answers.KeyMade, Desk.make_key, _created, (CREATED,)),
     "admin_revoke_key": Operation("Revoke a key", RevokeKey, answers.KeyGone, Desk.revoke_key, errors=(NotFound,)),
+    "admin_rotate_key": Operation(
+        "Put a fresh key in one's place, at once or with a grace",
+        RotateKey,
+        answers.KeyMade,
+        Desk.rotate_key,
+        _created,
+        (CREATED,),
+        (NotFound, Conflict),
+    ),
     "admin_calls": Operation("Calls, newest first", questions.ListCalls, answers.CallPage, Desk.calls),
     "admin_call": Operation("One call", questions.OneCall, answers.CallRecord, Desk.show_call, errors=(NotFound,)),
     "admin_usage": Operation("What calls came to", questions.ReportUsage, answers.UsageReport, Desk.usage),
+    "admin_reload": Operation("Read the configuration anew", questions.Nothing, Reloaded, Desk.reload),
     "admin_health": Operation("How the proxy is", questions.Nothing, answers.Health, Desk.health),
 }
 """By the name of their rule in ``access.py``."""

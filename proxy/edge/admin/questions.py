@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from proxy.journal.admin import POINTS_MAX, Operation
+from proxy.journal.admin import POINTS_MAX
 from proxy.journal.listing import GROUPS, CallState
-from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, check_namespace, check_user
+from proxy.journal.operations import Operation
+from proxy.keys import DEFAULT_NAMESPACE, NAME_CHARS_MAX, Namespace, User
 
 PAGE_MAX = 500
 """Rows of one page."""
@@ -23,21 +24,9 @@ def _whole(given: object) -> object:
     return int(given) if isinstance(given, str) and re.fullmatch(r"-?[0-9]{1,19}", given, re.ASCII) else given
 
 
-Namespace = Annotated[
-    str,
-    AfterValidator(check_namespace),
-    Field(description="The application.", json_schema_extra={"pattern": "^[a-z0-9][a-z0-9-]{0,31}$"}),
-]
-User = Annotated[
-    str,
-    AfterValidator(check_user),
-    Field(
-        description="The user's id in the application.", json_schema_extra={"minLength": 1, "maxLength": NAME_CHARS_MAX}
-    ),
-]
-Limit = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=PAGE_MAX, strict=True, description="Rows of a page.")]
-Time = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=TIME_MAX, strict=True)]
-Seq = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=SEQ_MAX, strict=True)]
+Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, strict=True), BeforeValidator(_whole)]
+Time = Annotated[int, Field(ge=0, le=TIME_MAX, strict=True), BeforeValidator(_whole)]
+Seq = Annotated[int, Field(ge=0, le=SEQ_MAX, strict=True), BeforeValidator(_whole)]
 Cursor = Annotated[str, Field(min_length=1, max_length=2 * NAME_CHARS_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 Group = Literal["namespace", "user", "workspace", "action", "model", "provider", "day", "key"]
