@@ -18,9 +18,9 @@ from typing import Any
 
 from proxy.call import Role
 from proxy.journal.admin import CreateUser
-from proxy.journal.remote import RemoteAdmin
 from proxy.journal.lock import socket_path
 from proxy.journal.port import Violation
+from proxy.journal.remote import RemoteAdmin
 from proxy.journal.sqlite import read_only
 from proxy.keys import NewKey
 from proxy.tasks import beside
