@@ -135,7 +135,8 @@ class CallMetrics:
         series.calls.inc()
         series.duration.observe(now - trace.received_at)
         self._energy(series, booked, trace)
-        self._overhead.observe(now - trace.received_at - trace.waited_s - self._upstream_s(trace, series, booked.model))
+        elsewhere_s = trace.waited_s + self._upstream_s(trace, series, booked.model)
+        self._overhead.observe(max(0.0, now - trace.received_at - elsewhere_s))
         used = trace.outcome or trace.partial
         if used is not None:
             self._used(model, used)

@@ -29,7 +29,12 @@ CALLS = "proxy.calls"
 WITHHELD = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 """Loggers whose lines may repeat requests and answers, and that bring handlers of their own."""
 
-SECRET_VARIABLES = ("ORCH_SECRET", "ORCH_ADMIN_KEY", "OTEL_EXPORTER_OTLP_HEADERS")
+SECRET_VARIABLES = ("ORCH_SECRET", "ORCH_ADMIN_KEY")
+HEADER_VARIABLES = (
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+)
 
 FIRST = ("timestamp", "level", "message", "request_id", "logger")
 
@@ -57,7 +62,7 @@ class Logs:
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         self.sink = Sink(stream)
-        self.sink.learn(environ[name] for name in SECRET_VARIABLES if environ.get(name))
+        self.sink.learn(secrets_of_environment(environ))
         self._is_terminal = stream.isatty()
 
     def begin(self, settings: Log | None = None) -> None:
@@ -90,6 +95,13 @@ def secrets_of(config: Config) -> list[str]:
     secrets = [upstream.api_key for upstream in config.upstreams.values() if upstream.api_key is not None]
     secrets += [value for upstream in config.upstreams.values() for value in upstream.headers.values()]
     return [secret.get_secret_value() for secret in secrets]
+
+
+def secrets_of_environment(environ: Mapping[str, str]) -> list[str]:
+    """Our own variables, and the values of the headers that go to a collector (``name=value,name=value``)."""
+    own = [environ.get(name, "") for name in SECRET_VARIABLES]
+    headers = ",".join(environ.get(name, "") for name in HEADER_VARIABLES)
+    return [secret for secret in (*own, *(pair.partition("=")[2].strip() for pair in headers.split(","))) if secret]
 
 
 def tell_of_loop_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -97,7 +97,8 @@ def test_a_reload_may_change_the_level() -> None:
 
 
 def test_no_secret_leaves_the_sink_however_it_came_in() -> None:
-    secrets = {"ORCH_SECRET": "pepper-of-this-proxy", "ORCH_ADMIN_KEY": 'odd"one\\key'}
+    headers = {"OTEL_EXPORTER_OTLP_HEADERS": "a=collectorone, b=collectortwo"}
+    secrets = {"ORCH_SECRET": "pepper-of-this-proxy", "ORCH_ADMIN_KEY": 'odd"one\\key', **headers}
     upstream = {"base_url": "http://h/v1", "api_key": "plainprovider", "headers": {"x-team": "teamheader"}}
     made = logs(stream := io.StringIO(), secrets, upstreams={"a": upstream})
     made.configured(Config.model_validate({"upstreams": {"a": {**upstream, "api_key": "newprovider"}}}))
@@ -106,7 +107,17 @@ def test_no_secret_leaves_the_sink_however_it_came_in() -> None:
     log.error("at http://user:word@h/v1?key=%s", "plainprovider", extra={"fields": {"field": "newprovider"}})
 
     text = stream.getvalue()
-    for secret in ("pepper", "odd", "plainprovider", "teamheader", "newprovider", "abcdefgh", "word", "?key"):
+    for secret in (
+        "pepper",
+        "odd",
+        "plainprovider",
+        "teamheader",
+        "newprovider",
+        "abcdefgh",
+        "word",
+        "?key",
+        "collector",
+    ):
         assert secret not in text
     assert len(lines(stream)) == 2
 
