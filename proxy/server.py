@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import ipaddress
 import logging
 import resource
 import signal
@@ -13,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import uvicorn
@@ -32,6 +34,8 @@ from proxy.telemetry.logs import Logs, tell_of_loop_errors
 
 log = logging.getLogger("proxy")
 
+LISTEN = "server.listen (or --listen)"
+ADMIN_LISTEN = "admin.listen"
 BACKLOG = 2048
 GC_THRESHOLDS = (
     20_000,
@@ -111,11 +115,15 @@ async def _serve(loaded: Loaded, read: Load, *, listen: str, environ: Mapping[st
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
     loop.set_exception_handler(tell_of_loop_errors)
-    addresses = [address for address in (listen, loaded.config.admin.listen) if address is not None]
+    wanted = {LISTEN: listen, ADMIN_LISTEN: loaded.config.admin.listen}
+    addresses = {setting: address for setting, address in wanted.items() if address is not None}
+    check_apart(addresses)
     async with contextlib.AsyncExitStack() as stack:
-        claimed = [stack.enter_context(contextlib.closing(claim(address))) for address in addresses]
+        claimed = [
+            stack.enter_context(contextlib.closing(claim(address, setting))) for setting, address in addresses.items()
+        ]
         running = await stack.enter_async_context(opened(loaded, load=read, environ=environ, reload_asked=reload_asked))
-        for address in addresses:
+        for address in addresses.values():
             await check_exposure(running, address, environ)
         await stack.enter_async_context(operators_served(running, claimed[1:]))
         server = Server(server_config(running.asgi, running, drain_s=loaded.config.limits.drain_s))
@@ -203,8 +211,8 @@ def server_config(app: ASGIApp, running: Running, *, drain_s: float) -> uvicorn.
     )
 
 
-def claim(listen: str) -> socket.socket:
-    """The address as a bound socket. Nobody can connect until the server listens on it."""
+def claim(listen: str, setting: str = LISTEN) -> socket.socket:
+    """The address as a bound socket. Nobody can connect until the server listens on it. ``setting`` is what names it."""
     try:
         host, port = parse_listen(listen)
     except ValueError as error:
@@ -219,10 +227,23 @@ def claim(listen: str) -> socket.socket:
         taken = error.errno == errno.EADDRINUSE
         by = f" by {who}" if taken and (who := listener(port)) else ""
         mend = "Stop what uses it, or set" if taken else "Set"
-        raise StartError(
-            f"cannot listen on {listen}: {error.strerror}{by}. {mend} server.listen (or --listen), or admin.listen, to another."
-        ) from error
+        raise StartError(f"cannot listen on {listen}: {error.strerror}{by}. {mend} {setting} to another.") from error
     return claimed
+
+
+def check_apart(addresses: Mapping[str, str]) -> None:
+    """Refuse two listeners at one place: the system would let both claim it, and fail when they listen."""
+    places = [parse_listen(address) for address in addresses.values()]
+    for (host, port), (other_host, other_port) in combinations(places, 2):
+        if port and port == other_port and (host == other_host or _is_all(host) or _is_all(other_host)):
+            raise StartError(f"{' and '.join(addresses)} are both at port {port}. Set one of them to another.")
+
+
+def _is_all(host: str) -> bool:
+    """Whether the host stands for every address of the machine."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_unspecified
+    return False
 
 
 def files_needed(config: Config) -> int:

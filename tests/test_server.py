@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
 import pytest
 
 from proxy.call import Role
-from proxy.server import StartError, check_exposure, claim
+from proxy.server import StartError, check_apart, check_exposure, claim
 from proxy.testing import ScriptedUpstream
 from proxy.testing.running import running
 from tests.story.conftest import FILES, config
@@ -33,6 +34,23 @@ def test_an_address_of_another_machine_cannot_be_claimed() -> None:
 def test_an_address_that_is_none_says_what_one_looks_like(wrong: str) -> None:
     with pytest.raises(StartError, match="port"):
         claim(wrong)
+
+
+@pytest.mark.parametrize(
+    ("calls", "operators", "apart"),
+    [
+        ("127.0.0.1:4000", "127.0.0.1:4001", True),
+        ("127.0.0.1:0", "127.0.0.1:0", True),
+        ("127.0.0.1:4000", "127.0.0.2:4000", True),
+        ("127.0.0.1:4000", "127.0.0.1:4000", False),
+        ("0.0.0.0:4000", "127.0.0.1:4000", False),
+        ("127.0.0.1:4000", "[::]:4000", False),
+        ("localhost:4000", "localhost:4000", False),
+    ],
+)
+def test_two_listeners_are_at_two_places(calls: str, operators: str, apart: bool) -> None:
+    with contextlib.nullcontext() if apart else pytest.raises(StartError, match="both at port 4000"):
+        check_apart({"server.listen": calls, "admin.listen": operators})
 
 
 async def test_an_address_open_to_others_needs_an_admin_key(tmp_path: Path, store: Path) -> None:
