@@ -18,23 +18,24 @@ from proxy.edge.admin.desk import Desk
 from proxy.edge.admin.operations import OPERATIONS, Operation
 from proxy.edge.context import context
 from proxy.edge.receive import read_body
-from proxy.errors import CallerError, Conflict, JournalUnavailable, NotFound
+from proxy.errors import BadRequest, CallerError, Conflict, JournalUnavailable, NotFound
 
 log = logging.getLogger("proxy.admin")
 
 _ON_THE_COMMAND_LINE = re.compile(r"; [^;`]*`orch [^`]*`[^`]*$")
 
-OPERATION_S = 30.0
-"""How long an operation may take, in seconds."""
+OPERATION_S = 35.0
+"""How long an operation may take, in seconds: a little more than a listing may."""
 
-OVER_HTTP: Mapping[str, tuple[type[CallerError], str]] = MappingProxyType(
+OVER_HTTP: Mapping[str, tuple[type[CallerError], str | None]] = MappingProxyType(
     {
         "unknown_user": (NotFound, "POST /admin/users opens an account"),
         "unknown_key": (NotFound, "GET /admin/keys shows the ids"),
         "user_exists": (Conflict, "POST /admin/users/grants adds points"),
         "source_ref_taken": (Conflict, "another grant needs another source_ref"),
         "key_revoked": (Conflict, "POST /admin/keys makes another"),
-        "calls_open": (Conflict, "Nothing was erased"),
+        "calls_open": (Conflict, None),
+        "takes_too_long": (BadRequest, None),
     }
 )
 """What the operations' errors are over HTTP, and what mends them here rather than on the command line."""
@@ -54,7 +55,8 @@ class AdminEndpoint:
             async with asyncio.timeout(OPERATION_S):
                 answer = await self._operation.run(self._desk, asked)
         except TimeoutError as error:
-            raise JournalUnavailable(f"The store did not answer within {OPERATION_S:g} s.") from error
+            message = f"The store did not answer within {OPERATION_S:g} s; whether it was done is not known."
+            raise JournalUnavailable(message) from error
         except CallerError as error:
             raise _over_http(error) from error
         if scope["method"] == "POST":
@@ -82,5 +84,7 @@ def _over_http(error: CallerError) -> CallerError:
     if known is None:
         return error
     kind, mend = known
+    if mend is None:
+        return kind(error.message, reason=error.reason, param=error.param)
     what = _ON_THE_COMMAND_LINE.sub("", error.message)
     return kind(f"{what[:1].upper()}{what[1:]}. {mend}.", reason=error.reason, param=error.param)
