@@ -6,6 +6,7 @@
 #   make integrations   the clients of docs/integrations.md that its tests run, in a virtual environment of their own
 
 ARGS ?=
+JOBS ?= auto
 UPGRADE ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +31,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory -s node; else echo 'make: no npm here: the tests with the node SDK are skipped' >&2; fi
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(ARGS)
 
 # Asks /openapi.json far more often than the tests do; SEED=7 asks something else.
 EXAMPLES ?= 100
