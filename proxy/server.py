@@ -213,10 +213,7 @@ def server_config(app: ASGIApp, running: Running, *, drain_s: float) -> uvicorn.
 
 def claim(listen: str, setting: str = LISTEN) -> socket.socket:
     """The address as a bound socket. Nobody can connect until the server listens on it. ``setting`` is what names it."""
-    try:
-        host, port = parse_listen(listen)
-    except ValueError as error:
-        raise StartError(f"cannot listen on {listen!r}: {error}") from None
+    host, port = _place(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     claimed = socket.socket(family, socket.SOCK_STREAM)
     claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -233,10 +230,18 @@ def claim(listen: str, setting: str = LISTEN) -> socket.socket:
 
 def check_apart(addresses: Mapping[str, str]) -> None:
     """Refuse two listeners at one place: the system would let both claim it, and fail when they listen."""
-    places = [parse_listen(address) for address in addresses.values()]
+    places = [_place(address) for address in addresses.values()]
     for (host, port), (other_host, other_port) in combinations(places, 2):
         if port and port == other_port and (host == other_host or _is_all(host) or _is_all(other_host)):
             raise StartError(f"{' and '.join(addresses)} are both at port {port}. Set one of them to another.")
+
+
+def _place(listen: str) -> tuple[str, int]:
+    """Host and port. Raises StartError for an address that is none."""
+    try:
+        return parse_listen(listen)
+    except ValueError as error:
+        raise StartError(f"cannot listen on {listen!r}: {error}") from None
 
 
 def _is_all(host: str) -> bool:

@@ -53,7 +53,7 @@ async def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
 
     assert (code, out) == (1, "")
     assert err.startswith(f"orch: cannot listen on {address}: Address already in use by process ")
-    assert err.endswith(". Stop what uses it, or set server.listen (or --listen), or admin.listen, to another.")
+    assert err.endswith(". Stop what uses it, or set server.listen (or --listen) to another.")
 
 
 async def test_a_second_proxy_on_the_same_store_is_told_who_holds_it(tmp_path: Path) -> None:
