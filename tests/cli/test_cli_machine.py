@@ -6,6 +6,7 @@ import resource
 import sqlite3
 import sys
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_litellm_that_carried_malware_fails(monkeypatch: pytest.MonkeyPatch, i
 
 def test_without_litellm_other_providers_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise litellm_library.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(litellm_library, "version", missing)
     assert machine.litellm().level is Level.WARN

@@ -81,6 +81,7 @@ async def test_a_taken_port_is_named_with_another_to_try(tmp_path: Path) -> None
 
     assert (code, out) == (2, "")
     assert re.fullmatch(
-        rf"orch: port {port} on 127\.0\.0\.1 cannot be had \(Address already in use by process .+\); choose another, as in --port \d+",
+        rf"orch: port {port} on 127\.0\.0\.1 cannot be had \(Address already in use by process .+\); "
+        r"choose another, as in --port \d+",
         err,
     )
