@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -76,6 +77,8 @@ def load(name: str) -> Any:
     return typer.main.get_command(importlib.import_module(f"proxy.cli.{name}").app)
 
 
+logging.getLogger("proxy").addHandler(logging.NullHandler())  # a command says its one line; `serve` sets up its log
+
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(cls=Orch, help=HELP, rich_markup_mode=None, add_completion=False, context_settings=CONTEXT)
 
@@ -130,6 +133,7 @@ def run(arguments: Sequence[str]) -> int:
 
 MENDS = {
     errno.ENOSPC: "; make room and run it again",
+    errno.EFBIG: "; make room, or raise the limit of a file's size (ulimit -f), and run it again",
     errno.EDQUOT: "; make room and run it again",
     errno.EACCES: "; run it as a user who may, or mend the permissions",
     errno.EPERM: "; run it as a user who may, or mend the permissions",
@@ -139,6 +143,20 @@ MENDS = {
     errno.EMFILE: "; raise the limit of open files (ulimit -n)",
 }
 """What to do about an error of the system's, where there is more to it than its own words."""
+
+STORE_MENDS = {
+    "disk I/O error": "; look for room (df) and at the disk (dmesg), then run it again",
+    "disk is full": "; make room and run it again",
+    "readonly database": "; run it as the user who owns the store",
+    "unable to open database file": "; run it as the user who owns the store",
+    "malformed": "; it is damaged: restore a backup",
+    "not a database": "; if it was a ledger it is damaged: restore a backup",
+}
+"""What to do about SQLite's own words."""
+
+
+def mend_of_store(message: str) -> str:
+    return next((mend for words, mend in STORE_MENDS.items() if words in message and "; " not in message), "")
 
 
 def cause(error: Exception) -> Exception:
@@ -152,7 +170,7 @@ def explained(error: Exception) -> tuple[Exit, str]:
     """The exit code of an error and its one line."""
     match error:
         case typer.TyperException():
-            said = one_line(error.format_message())
+            said = one_line(in_our_words(error))
             return (
                 Exit.USAGE,
                 f"{said if said.endswith(('.', '?')) else said + '.'} See '{command_path(error)} --help'.",
@@ -162,16 +180,24 @@ def explained(error: Exception) -> tuple[Exit, str]:
             return Exit.USAGE, f"{one_line(str(first))}{rest}"
         case CallerError():
             return Exit.USAGE, one_line(error.message)
-        case JournalUnavailable() | Overloaded() | OrchError(reason="unusable_ledger"):
-            return Exit.STORE, one_line(error.message)
+        case JournalUnavailable() | Overloaded() | OrchError(reason="unusable_ledger" | "backup_failed"):
+            return Exit.STORE, one_line(f"{error.message}{mend_of_store(error.message)}")
         case OrchError():
             return Exit.NOT_OK, one_line(error.message)
         case OSError(strerror=str(why)):
-            return Exit.NOT_OK, one_line(
-                f"{error.filename or 'output'}: {why.lower()}{MENDS.get(error.errno or 0, '')}"
-            )
+            where = f"{error.filename}: " if error.filename else ""
+            return Exit.NOT_OK, one_line(f"{where}{why.lower()}{MENDS.get(error.errno or 0, '')}")
         case _:
             return Exit.NOT_OK, one_line(f"internal error, please report it: {type(error).__name__}: {error}")
+
+
+def in_our_words(error: typer.TyperException) -> str:
+    """What is wrong with an argument, without a word of the library that found it."""
+    found, said = getattr(error.__cause__, "errors", None), error.format_message()
+    if found is None or not isinstance(error, typer.BadParameter):
+        return said
+    words = importlib.import_module("proxy.wording").words
+    return said.replace(error.message, "; ".join(words(misfit) for misfit in found()))
 
 
 def command_path(error: typer.TyperException) -> str:

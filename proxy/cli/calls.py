@@ -126,14 +126,14 @@ def tail(
 
     async def follow(reader: SqliteReader) -> None:
         left = count
+        if not as_json:
+            print(show.line([column.upper() for column in COLUMNS]), flush=True)
         async for row in follower.rows(reader):
             print(json_texts.dumps(whole(row), ensure_ascii=False) if as_json else show.line(listed(row)), flush=True)
             left = left and left - 1
             if left == 0:
                 return
 
-    if not as_json:
-        print(show.line([column.upper() for column in COLUMNS]), flush=True)
     _until_ctrl_c(follow, config)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli import show
-from proxy.cli.ledgers import ConfigOption, existing, stored
+from proxy.cli.ledgers import ConfigOption, existing, naming, stored
 from proxy.journal.backup import back_up
 from proxy.journal.status import Status, Upgraded, status, upgrade
 from proxy.journal.upgrade import VERSIONS, schema_version
@@ -42,7 +42,9 @@ def upgrade_(config: ConfigOption = None, json: show.JsonOption = False) -> None
 @app.command("status", epilog="Example: orch db status --json")
 def status_(config: ConfigOption = None, json: show.JsonOption = False) -> None:
     """Say where the store is, its schema and sizes, how much is in it, and who writes it."""
-    found = asyncio.run(status(existing(stored(config).database)))
+    database = existing(stored(config).database)
+    with naming(database):
+        found = asyncio.run(status(database))
     told = _told(found)
     if show.form(json) is show.Form.JSON:
         show.as_json(told)
@@ -66,7 +68,7 @@ def backup(
     """
     database = existing(stored(config).database)
     named = to / time.strftime(f"{database.stem}-%Y%m%dT%H%M%SZ.db", time.gmtime()) if to.is_dir() else to
-    with show.busy("copying") as done:
+    with naming(database), show.busy("copying") as done:
         copied = asyncio.run(
             back_up(database, named.absolute(), progress=lambda pages, total: done(pages / max(1, total)))
         )
@@ -78,9 +80,9 @@ def backup(
 
 
 def _upgraded(database: Path) -> Upgraded:
-    if schema_version(database) == VERSIONS[-1]:
-        return Upgraded(VERSIONS[-1], VERSIONS[-1])  # also while a proxy holds it
-    with show.busy("upgrading"):
+    with naming(database), show.busy("upgrading"):
+        if schema_version(database) == VERSIONS[-1]:
+            return Upgraded(VERSIONS[-1], VERSIONS[-1])  # also while a proxy holds it
         return asyncio.run(upgrade(database))
 
 

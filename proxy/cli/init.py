@@ -35,8 +35,7 @@ def init(
     _refuse_to_overwrite(texts)
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as stream:  # x: not even what was made in this moment is overwritten
-            stream.write(text)
+        _write(path, text)
     if show.form(json) is show.Form.JSON:
         show.as_json({"written": [str(path) for path in texts]})
         return
@@ -44,6 +43,17 @@ def init(
         print(f"wrote {path}")
     here = directory.resolve() == Path.cwd()
     print(NEXT.format(config="" if here else f" --config {directory / 'config.yaml'}"), end="")
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole text in a new file, or no file."""
+    stream = path.open("x", encoding="utf-8")  # x: not even what was made in this moment is overwritten
+    try:
+        with stream:
+            stream.write(text)
+    except OSError as error:
+        path.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _refuse_to_overwrite(paths: Iterable[Path]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -53,7 +53,8 @@ def with_admin(config: Path | None, work: Callable[[Admin], Awaitable[_Answer]])
         async with admin_for(found.database, lambda: _direct(found), wait_s=HOLDER_WAIT_S) as admin:
             return await work(admin)
 
-    return asyncio.run(run())
+    with naming(found.database):
+        return asyncio.run(run())
 
 
 def with_reader(config: Path | None, work: Callable[[SqliteReader], Awaitable[_Answer]]) -> _Answer:
@@ -64,14 +65,20 @@ def with_reader(config: Path | None, work: Callable[[SqliteReader], Awaitable[_A
         async with read_only(database) as reader:
             return await work(reader)
 
-    return asyncio.run(run())
+    with naming(database):
+        return asyncio.run(run())
 
 
 def existing(database: Path) -> Path:
     """The same path. Raises JournalUnavailable where there is nothing that could be read."""
-    if database.is_dir():
-        raise JournalUnavailable(f"{database} is a directory where the store is a file; mend `store:` in config.yaml")
-    if not database.exists():
+    blocking = next((above for above in database.parents if above.is_file()), None)
+    if blocking is not None:
+        raise JournalUnavailable(
+            f"{blocking} is a file where the store needs a directory; mend `store:` in config.yaml"
+        )
+    with naming(database):
+        found = database.exists()
+    if not found:
         raise JournalUnavailable(f"there is no ledger at {database} yet; `orch serve` or `orch users create` makes it")
     return database
 
@@ -82,6 +89,20 @@ def opening(config: Path | None, plan: str | None, energy: int | None) -> Openin
     if prices is None:
         return Opening(plan or "free", energy or 0)
     return prices.opening(plan, energy)
+
+
+@contextmanager
+def naming(database: Path) -> Iterator[None]:
+    """What the store says of itself, with which store says it; and what the system says of its files is the store's too."""
+    try:
+        yield
+    except JournalUnavailable as error:
+        if str(database) in error.message:
+            raise
+        raise JournalUnavailable(f"{database}: {error.message}", reason=error.reason) from error
+    except PermissionError as error:
+        where = error.filename or database
+        raise JournalUnavailable(f"{where}: permission denied; run it as the user who owns the store") from error
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from proxy.cli import Exit, show
-from proxy.cli.ledgers import ConfigOption, stored, with_admin
+from proxy.cli.ledgers import ConfigOption, naming, stored, with_admin
 from proxy.errors import BadRequest
 from proxy.journal import lock
 from proxy.journal.operations import AskReload
@@ -21,7 +21,10 @@ def reload(config: ConfigOption = None, json: show.JsonOption = False) -> None:
 
     Exit 1 with every problem on a line of its own when it is refused; the last good one goes on then.
     """
-    if lock.holder(stored(config).database) is None:
+    database = stored(config).database
+    with naming(database):
+        running = lock.holder(database)
+    if running is None:
         raise BadRequest("no proxy runs on this store, so there is nothing to reload; a start reads the files anyway")
     done = with_admin(config, lambda reached: reached.reload(AskReload()))
     if show.form(json) is show.Form.JSON:

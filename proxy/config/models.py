@@ -19,7 +19,7 @@ from proxy.config.providers import (
     provider_of,
 )
 from proxy.config.settings import Config, ModelSettings, Price, UpstreamSettings
-from proxy.config.tree import Location, Node, path_text, place_of, problem_at
+from proxy.config.tree import Location, Node, find, path_text, place_of, problem_at
 from proxy.errors import Problem
 from proxy.policy.naming import did_you_mean, listing
 from proxy.route.catalog import Catalog, Facts
@@ -101,6 +101,7 @@ class Offering:
             and upstream.via != "mock"
             and upstream.api_key is None
             and self._at_home(name, upstream)
+            and not find(self.node, (*location, "api_key")).refused
         ):
             self._note(location, f"has no api_key: set {known.variables[0]}, or write api_key")
         if upstream.api_key is not None:

@@ -73,7 +73,7 @@ def locked(database: Path, *, socket: Path | None, owner: str, wait_s: float = W
     handle = _open(database)
     try:
         _acquire(handle, database, wait_s)
-        _say(handle, Holder(pid=os.getpid(), socket=None if socket is None else str(socket), owner=owner))
+        _say(handle, database, Holder(pid=os.getpid(), socket=None if socket is None else str(socket), owner=owner))
         yield
     finally:
         os.close(handle)  # lets go of the lock, if it was held
@@ -133,11 +133,16 @@ def _acquire(handle: int, database: Path, wait_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def _say(handle: int, who: Holder) -> None:
+def _say(handle: int, database: Path, who: Holder) -> None:
+    """Raises JournalUnavailable when it cannot be written: then the store could not be either."""
     text = json.dumps({"pid": who.pid, "socket": who.socket, "owner": who.owner}).encode()
     # One write of a fixed length over the old content: a reader sees the old text or the new, never an empty file.
-    os.pwrite(handle, text.ljust(CONTENT_BYTES), 0)
-    os.ftruncate(handle, max(CONTENT_BYTES, len(text)))
+    try:
+        os.pwrite(handle, text.ljust(CONTENT_BYTES), 0)
+        os.ftruncate(handle, max(CONTENT_BYTES, len(text)))
+    except OSError as error:
+        path = lock_path(database)
+        raise JournalUnavailable(f"{path}: cannot be written ({error.strerror}); make room on its disk") from error
 
 
 def _said(handle: int) -> Holder | None:

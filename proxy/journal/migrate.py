@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     try:
         migrate(Path(arguments[0]))
     except (SQLAlchemyError, CommandError) as error:
-        print(error, file=sys.stderr)
+        print(getattr(error, "orig", None) or error, file=sys.stderr)  # the database's own words, where it has some
         return 1
     return 0
 

@@ -164,6 +164,12 @@ def test_models_and_policies_are_checked_against_each_other(folder: Path) -> Non
     ]
 
 
+def test_a_key_whose_variable_is_not_set_is_one_problem(folder: Path) -> None:
+    write(folder, {"config.yaml": "upstreams: {openai: {api_key: '${NOT_SET}'}}\n"})
+    (problem,) = problems()
+    assert problem.startswith("config.yaml:1:31 upstreams.openai.api_key: the environment variable NOT_SET is not set")
+
+
 def test_a_class_that_nothing_prices_is_told_where_config_yaml_says_it(folder: Path) -> None:
     text = "upstreams: {m: {via: mock}}\nmodels:\n  m: {class: gold, deployments: [{upstream: m}]}\n"
     write(folder, {"config.yaml": text})
