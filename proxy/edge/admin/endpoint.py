@@ -61,9 +61,8 @@ class AdminEndpoint:
             raise _over_http(error) from error
         if scope["method"] == "POST":
             log.info("%s by key %s", self._name, context(scope).principal.key_id)
-        whole = Response(
-            answer.model_dump_json(), status_code=self._operation.status(answer), media_type="application/json"
-        )
+        status, headers = self._operation.status(answer), {"cache-control": "no-store"}
+        whole = Response(answer.model_dump_json(), status, headers, media_type="application/json")
         await whole(scope, receive, send)
 
     async def _asked(self, scope: Scope, receive: Receive) -> BaseModel:

@@ -143,7 +143,7 @@ async def test_a_key_is_told_once_and_works_until_it_is_revoked(backend: BackEnd
     listed = await backend.get("/keys")
     shown = next(row for row in listed.json()["data"] if row["id"] == made.json()["id"])
 
-    assert made.status_code == 201
+    assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
     assert made.json()["key"].startswith("sk-orch-")
     assert made.json()["key"].rpartition("_")[2] not in listed.text
     assert shown == {name: value for name, value in made.json().items() if name != "key"}
