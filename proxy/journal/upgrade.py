@@ -28,7 +28,9 @@ class UnusableLedger(OrchError):
 def schema_version(path: Path) -> str | None:
     """Version of the file's schema; None: new or empty. Raises UnusableLedger."""
     if path.is_dir():
-        raise UnusableLedger(f"{path} is a directory where the store is a file, and cannot be opened; mend `store:` in config.yaml")
+        raise UnusableLedger(
+            f"{path} is a directory where the store is a file, and cannot be opened; mend `store:` in config.yaml"
+        )
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:

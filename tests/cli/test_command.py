@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import cli
+from proxy import __version__, cli
 from proxy.errors import BadRequest, ConfigError, Forbidden, JournalUnavailable, OrchError, Overloaded, Problem
 
 LOADED = """
@@ -19,6 +19,9 @@ code = run(["--help"])
 heavy = ("sqlite3", "openai", "starlette", "uvicorn", "litellm")
 print("loaded", [name for name in sys.modules if name.split(".")[0] in heavy or name.startswith("proxy.cli.")])
 """
+
+
+HELP_CPU_S = 0.2
 
 
 def python(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +42,31 @@ def test_the_module_is_the_command() -> None:
     ran = python("-m", "proxy", "kyes")
     assert ran.returncode == cli.Exit.USAGE
     assert ran.stderr == "orch: No such command 'kyes'. Did you mean 'keys'? See 'orch --help'.\n"
+
+
+def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"orch {__version__}\n"
+
+
+def test_the_help_costs_little(tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    spent = []
+    for _ in range(3):  # the least of three: the first may have to compile, and others run beside it
+        with open(os.devnull, "w") as nowhere:
+            child = subprocess.Popen([sys.executable, "-m", "proxy", "--help"], stdout=nowhere, env=environ)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        spent.append(used.ru_utime + used.ru_stime)
+    assert min(spent) <= HELP_CPU_S
+
+
+@pytest.mark.parametrize("name", cli.TABLE)
+def test_every_command_answers_in_json_when_asked(name: str) -> None:
+    command = cli.load(name)
+    for leaf in getattr(command, "commands", {"": command}).values():
+        assert "--json" in {option for parameter in leaf.params for option in parameter.opts}, leaf.name
 
 
 @pytest.mark.parametrize("name", cli.TABLE)
@@ -75,6 +103,18 @@ def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (JournalUnavailable("gone"), 3, "gone"),
         (Overloaded("full"), 3, "full"),
         (OrchError("other"), 1, "other"),
+        (
+            JournalUnavailable("x: disk I/O error"),
+            3,
+            "x: disk I/O error; look for room (df) and at the disk (dmesg), then run it again",
+        ),
+        (JournalUnavailable("disk is full; stop it"), 3, "disk is full; stop it"),
+        (
+            OSError(28, "No space left on device", "a.yaml"),
+            1,
+            "a.yaml: no space left on device; make room and run it again",
+        ),
+        (FileNotFoundError(2, "No such file or directory", "b"), 1, "b: no such file or directory"),
         (ExceptionGroup("g", [ExceptionGroup("h", [BadRequest("inner")])]), 2, "inner"),
         (
             RuntimeError("boom\x1b[31m"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -36,6 +37,15 @@ def test_the_demo_shows_every_promise_and_leaves_nothing(tmp_path: Path) -> None
     assert "orch ledger verify: ok" in out
     assert 'base_url="http://127.0.0.1:' in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_in_json_it_is_one_object(tmp_path: Path) -> None:
+    out, _ = (process := started(tmp_path, "--exit", "--json")).communicate()
+    assert process.returncode == 0
+    told = json.loads(out)
+    assert told["ok"] is True
+    assert [call["user"] for call in told["calls"]] == ["ana"] * 4 + ["ben"]
+    assert all(call["as_expected"] for call in told["calls"])
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
