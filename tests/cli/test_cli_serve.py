@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from proxy.cli.child import Child, serving_child
 from proxy.journal.lock import holder
 from tests.cli.conftest import Orch
 from tests.cli.test_child import free_port
+from tests.processes import connects, started
 
 
 def status(child: Child, key: str) -> int:
@@ -55,3 +57,12 @@ def test_an_address_that_is_none_is_refused(orch: Orch, listen: str) -> None:
     ran = orch("serve", "--listen", listen or "127.0.0.1:")
     assert ran.code in (1, 2)
     assert ran.err.startswith("orch: ")
+
+
+async def test_in_json_it_says_where_it_listens(orch: Orch, tmp_path: Path) -> None:
+    async with started("serve", "--listen", "127.0.0.1:0", "--json", cwd=tmp_path) as proxy:
+        told = json.loads((await proxy.out.said("^{.*$"))[0])
+        assert connects(int(told["url"].removesuffix("/v1").rpartition(":")[2]))
+        assert (told["models"], told["operators"]) == (6, [])
+        proxy.send(signal.SIGTERM)
+        assert await proxy.ended() == 0

@@ -103,11 +103,7 @@ def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (JournalUnavailable("gone"), 3, "gone"),
         (Overloaded("full"), 3, "full"),
         (OrchError("other"), 1, "other"),
-        (
-            JournalUnavailable("x: disk I/O error"),
-            3,
-            "x: disk I/O error; look for room (df) and at the disk (dmesg), then run it again",
-        ),
+        (JournalUnavailable("x: disk is full"), 3, "x: disk is full; make room and run it again"),
         (JournalUnavailable("disk is full; stop it"), 3, "disk is full; stop it"),
         (
             OSError(28, "No space left on device", "a.yaml"),
