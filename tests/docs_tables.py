@@ -7,9 +7,11 @@ line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import Any
 
+from proxy import cli
 from proxy.config.providers import PROVIDERS
 from proxy.config.reference import described
 from proxy.config.settings import Settings
@@ -28,12 +30,16 @@ def rewritten(text: str) -> str:
 
 
 def table(source: str) -> str:
-    """``providers``, ``order``, ``restart``, or ``module:Class`` of settings."""
+    """``providers``, ``order``, ``restart``, ``orch-command``, ``options-command``, or ``module:Class`` of settings."""
     match source:
         case "providers":
             return markdown(("provider", "key taken from", "asked by", "at"), providers())
         case "order":
             return markdown(("this", "before this", "because"), order())
+        case source if source.startswith("orch-"):
+            return markdown(("command", "what", "for example"), commands(source.partition("-")[2].split(",")))
+        case source if source.startswith("options-"):
+            return markdown(("command", "takes", "what it is"), options(source.partition("-")[2].split(",")))
         case "restart":
             return markdown(("setting",), ((f"`{name}`",) for name in RESTART))
         case _:
@@ -55,6 +61,35 @@ def providers() -> Rows:
         if provider.base_url_variable:
             at += f", or `{provider.base_url_variable}`"
         yield f"`{provider.name}`", keys, "passthrough" if provider.base_url else "litellm", at
+
+
+def leaves(names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The commands of some rows of the command table, under their whole names."""
+    for name in names:
+        command = cli.load(name)
+        for sub, leaf in getattr(command, "commands", {"": command}).items():
+            yield f"orch {name} {sub}".rstrip(), leaf
+
+
+def commands(names: Sequence[str]) -> Rows:
+    for called, leaf in leaves(names):
+        yield f"`{called}`", " ".join(str(leaf.help).split()), f"`{str(leaf.epilog).removeprefix('Example: ')}`"
+
+
+def options(names: Sequence[str]) -> Rows:
+    """What each command takes, but what all take: --config, --json, --help."""
+    for called, leaf in leaves(names):
+        for parameter in leaf.params:
+            told = getattr(parameter, "help", None)
+            if told and not {"--json", "--config"}.intersection(parameter.opts):
+                yield f"`{called}`", f"`{_named(parameter)}`", str(told)
+
+
+def _named(parameter: Any) -> str:
+    named = parameter.metavar or parameter.name.upper()
+    if parameter.param_type_name == "argument":
+        return str(named)
+    return parameter.opts[0] if parameter.is_flag else f"{parameter.opts[0]} {named}"
 
 
 def order() -> Rows:

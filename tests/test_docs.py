@@ -281,6 +281,11 @@ def test_the_commands_are_those_of_orch() -> None:
     assert {command for row in rows(OPERATING, "command | what") for command in coded(row[0])} == COMMANDS.keys()
 
 
+def test_every_command_has_its_place_in_the_reference() -> None:
+    tables = re.findall(r"<!-- table: orch-(\S+) -->", (ROOT / "docs/cli.md").read_text())
+    assert sorted(name for table in tables for name in table.split(",")) == sorted(cli.TABLE)
+
+
 def wrong_commands(text: str) -> list[str]:
     """Uses of ``orch`` in code that name no command of it, or an option that the command does not have."""
     wrong = []

@@ -26,7 +26,10 @@ KeyOption = Annotated[str | None, typer.Option("--key", metavar="ID", help="Only
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only those this model answered, or was held for.")]
 ActionOption = Annotated[str | None, typer.Option("--action", help="Only those for this action.")]
 OutcomeOption = Annotated[
-    str | None, typer.Option("--outcome", help="Only open or refused ones, or those that ended so: answered, failed …")
+    str | None,
+    typer.Option(
+        "--outcome", metavar="HOW", help="Only open or refused ones, or those that ended so: answered, failed …"
+    ),
 ]
 ErrorOption = Annotated[str | None, typer.Option("--error", metavar="CODE", help="Only those with this error.")]
 
