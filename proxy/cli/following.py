@@ -22,6 +22,7 @@ class Follower:
     every_s: float
     last: int
     _seen: str = ""
+    _told: frozenset[str] = frozenset()  # at the beginning: the first look may meet them again
     _pending: dict[str, None] = field(default_factory=dict)
 
     async def rows(self, reader: SqliteReader) -> AsyncIterator[Row]:
@@ -39,15 +40,17 @@ class Follower:
         return replace(self.wanted, model=None, state=None, how=None, error=None)
 
     async def _begin(self, reader: SqliteReader) -> Sequence[Row]:
-        # What runs now first: a call that ends meanwhile is then among the ended ones, or waited for.
-        running = await reader.calls(replace(self._started, state="open"), limit=PAGE_ROWS_MAX)
+        # In this order a call that begins or ends meanwhile is met twice at most, and never missed.
         newest = await reader.calls(CallFilter(), limit=1)
         self._seen = newest[0]["id"] if newest else ""
+        running = await reader.calls(replace(self._started, state="open"), limit=PAGE_ROWS_MAX)
         self._pending = dict.fromkeys(row["id"] for row in reversed(running))
         if not self.last:
             return ()
         ended = await reader.calls(self.wanted, limit=self.last)
-        return [row for row in reversed(ended) if row["state"] != "open" and row["id"] not in self._pending]
+        first = [row for row in reversed(ended) if row["state"] != "open" and row["id"] not in self._pending]
+        self._told = frozenset(row["id"] for row in first)
+        return first
 
     async def _look(self, reader: SqliteReader) -> list[Row]:
         """The wanted calls that have ended since the last look."""
@@ -55,6 +58,8 @@ class Follower:
         while page := await reader.calls(self._started, after=self._seen, limit=PAGE_ROWS_MAX):
             fresh += page
             self._seen = page[-1]["id"]
+        fresh = [row for row in fresh if row["id"] not in self._told and row["id"] not in self._pending]
+        self._told = frozenset()
         ended = [row for row in fresh if row["state"] != "open"]
         ended += await self._ended(reader)
         self._pending |= dict.fromkeys(row["id"] for row in fresh if row["state"] == "open")
