@@ -184,6 +184,8 @@ def explained(error: Exception) -> tuple[Exit, str]:
             return Exit.STORE, one_line(f"{error.message}{mend_of_store(error.message)}")
         case OrchError():
             return Exit.NOT_OK, one_line(error.message)
+        case FileNotFoundError(filename=None):
+            return Exit.NOT_OK, "the working directory is not there any more; change to another and run it again"
         case OSError(strerror=str(why)):
             where = f"{error.filename}: " if error.filename else ""
             return Exit.NOT_OK, one_line(f"{where}{why.lower()}{MENDS.get(error.errno or 0, '')}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli import show
+from proxy.cli.callrows import whose
 from proxy.cli.ledgers import ConfigOption, with_reader
 from proxy.cli.times import SinceOption, UntilOption, span
 from proxy.errors import BadRequest
@@ -62,12 +63,11 @@ def usage(
     """
     if csv and json:
         raise BadRequest("--csv and --json are two answers: choose one", param="--csv")
+    within = whose(None, namespace).namespace
     groups = grouping([name.strip() for name in by.split(",")])
     begin, end = span(since, until)
     with show.busy("adding up"):
-        found = with_reader(
-            config, lambda reader: reader.usage(groups, since_ms=begin, until_ms=end, namespace=namespace)
-        )
+        found = with_reader(config, lambda reader: reader.usage(groups, since_ms=begin, until_ms=end, namespace=within))
     if json:
         show.as_json([{**row.key, **{name: getattr(row, name) for name in FIGURES}} for row in found])
         return

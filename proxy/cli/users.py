@@ -30,6 +30,7 @@ from proxy.journal.admin import (
 from proxy.journal.listing import EntryRow, GrantRow, UserRow
 from proxy.journal.operations import EraseUser
 from proxy.journal.reader import SqliteReader
+from proxy.keys import check_namespace
 
 app = typer.Typer(
     help="Create users, give them energy, look them up, erase them.", rich_markup_mode=None, add_completion=False
@@ -100,8 +101,10 @@ def list_(
 ) -> None:
     """List users and their energy, in the order of their names."""
 
+    within = None if namespace is None else check_namespace(namespace)
+
     async def read(reader: SqliteReader, after: str | None, limit: int) -> Page[UserRow]:
-        found = await reader.users(namespace, after=after, limit=limit)
+        found = await reader.users(within, after=after, limit=limit)
         return Page(found, found[-1].account if found else None)
 
     wanted = None if every else limit

@@ -216,6 +216,16 @@ def test_an_output_that_takes_nothing_more_is_said(folder: Path, command: tuple[
     assert said.err == "orch: no space left on device; make room and run it again\n"
 
 
+def test_a_working_directory_that_is_gone_is_said(orch: Orch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in (("users", "list"), ("check",), ("models",)):
+        said = orch(*command)
+        assert said.code == 1
+        assert "the working directory is not there" in said.err
+
+
 # --- permissions and ports --------------------------------------------------------------------------------------------
 
 
@@ -281,6 +291,8 @@ def test_a_taken_port_is_told_with_who_has_it(orch: Orch, command: tuple[str, ..
         ("users", "create", "\udcff"),
         ("users", "history", "ana", "--before", "0"),
         ("users", "list", "--limit", "many"),
+        ("users", "list", "--namespace", ""),
+        ("report", "usage", "--namespace", "A B"),
         ("keys", "create", "--service", "--operations", "images"),
         ("keys", "create", "--service", "--name", ""),
         ("keys", "rotate", "x", "--grace", "soon"),
