@@ -147,13 +147,25 @@ async def operators_served(running: Running, claimed: Sequence[socket.socket]) -
         yield
         return
     server = OperatorServer(server_config(running.admin, running, drain_s=OPERATOR_DRAIN_S))
+    async with served(server, claimed):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def served(server: Server, claimed: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Serve on these sockets while the body runs. However the body ends, the serving ends in order."""
+    failed: Exception | None = None
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=list(claimed)))
         try:
             await server.up.wait()
             yield
+        except Exception as error:
+            failed = error  # carried past the group, which would cut the serving off
         finally:
             server.should_exit = True
+    if failed is not None:
+        raise failed
 
 
 class Server(uvicorn.Server):

@@ -6,6 +6,7 @@ import contextlib
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 from proxy.call import Role
@@ -66,3 +67,15 @@ async def test_an_address_open_to_others_needs_an_admin_key(tmp_path: Path, stor
         await proxy.parts.keyring.revoke(admin.removeprefix("sk-orch-").partition("_")[0])
         with pytest.raises(StartError, match="no admin key"):
             await check_exposure(proxy.parts, "[::]:4000", {})
+
+
+async def test_a_test_that_fails_inside_a_running_proxy_ends_it_in_order(tmp_path: Path, store: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with (
+            ScriptedUpstream() as upstream,
+            running(tmp_path, config=config(upstream, "admin: {listen: '127.0.0.1:0'}"), files=FILES) as proxy,
+            httpx.AsyncClient(trust_env=False) as client,
+        ):
+            for root_url in (proxy.root_url, proxy.operators_url):
+                assert (await client.get(f"{root_url}/livez")).status_code == 200
+            raise ZeroDivisionError

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from proxy.config import load, store_path
 from proxy.config.watch import Asked
 from proxy.journal.port import NewUser
 from proxy.keys import NewKey
-from proxy.server import Server, claim, operators_served, server_config
+from proxy.server import Server, claim, operators_served, served, server_config
 
 NAMESPACE = "app"
 
@@ -79,12 +78,7 @@ async def running(
         claimed = claim("127.0.0.1:0")
         operators = [] if parts.admin is None else [claim("127.0.0.1:0")]
         server = Server(server_config(parts.asgi, parts, drain_s=1))
-        async with operators_served(parts, operators), asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[claimed]))
-            try:
-                await server.up.wait()
-                root, *operators_at = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (claimed, *operators))
-                database = store_path(loaded.config.store)
-                yield RunningProxy(f"{root}/v1", parts, database, asked, (operators_at or [root])[0])
-            finally:
-                server.should_exit = True
+        async with operators_served(parts, operators), served(server, [claimed]):
+            root, *operators_at = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (claimed, *operators))
+            database = store_path(loaded.config.store)
+            yield RunningProxy(f"{root}/v1", parts, database, asked, (operators_at or [root])[0])
